@@ -1,0 +1,124 @@
+"""include/policy.toml as frozen values: limits, thresholds, gates.
+
+Read once and passed explicitly. A key that is unknown, missing or of the wrong type is an error that names it.
+No defaults here: the reviewed file is the only place where a number stands.
+"""
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from sentiment_core.errors import Permanent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Limits of what is read from S3."""
+
+    batch_rows: int
+    max_text_chars: int
+    max_id_chars: int
+    created_days_before: int
+    raw_chars: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """What is kept in PostgreSQL."""
+
+    text_excerpt: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nightly:
+    """How a night is cut into tasks."""
+
+    late_days: int
+    batch_objects: int
+    batch_bytes: int
+    late_folder_minutes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """When a night counts as drifted."""
+
+    mode: str
+    min_reviews: int
+    sample_rows: int
+    numeric_threshold: float
+    categorical_threshold: float
+    retrain_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrain:
+    """When and from what a candidate is trained."""
+
+    schedule: str
+    min_fresh_labels: int
+    fresh_weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromotionGates:
+    """What a candidate has to show."""
+
+    held_out_share: float
+    min_fresh_rows: int
+    alpha: float
+    max_standing_loss: float
+    approval: bool
+    approval_hours: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The whole file."""
+
+    reading: Reading
+    storage: Storage
+    nightly: Nightly
+    drift: Drift
+    retrain: Retrain
+    promotion: PromotionGates
+
+
+def read_policy(path: Path) -> Policy:
+    """Parse and check the file; raises Permanent naming the key that is off."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Permanent(
+            f"policy {path}", expected="a readable TOML file", found=str(error), remedy="correct the file, or SENTIMENT_POLICY"
+        ) from error
+    policy: Policy = _build(Policy, document, path, "")
+    if policy.drift.mode != "threshold":
+        raise Permanent(f"key drift.mode in {path}", expected="'threshold'", found=repr(policy.drift.mode), remedy="correct it")
+    return policy
+
+
+def _build(cls: type[Any], values: dict[str, Any], path: Path, prefix: str) -> Any:
+    known = {field.name: field.type for field in fields(cls)}
+    for name in values.keys() - known.keys():
+        raise Permanent(
+            f"key {prefix}{name} in {path}", expected="one of " + ", ".join(known), found=name, remedy="remove or rename it"
+        )
+    built: dict[str, Any] = {}
+    for name, kind in known.items():
+        if name not in values:
+            raise Permanent(f"key {prefix}{name} in {path}", expected="a value", found="nothing", remedy="add it")
+        built[name] = _convert(kind, values[name], path, f"{prefix}{name}")
+    return cls(**built)
+
+
+def _convert(kind: Any, value: Any, path: Path, name: str) -> Any:
+    if kind not in (int, float, bool, str):
+        if isinstance(value, dict):
+            return _build(kind, value, path, f"{name}.")
+    elif kind is float and type(value) in (int, float):
+        return float(value)
+    elif type(value) is kind:
+        return value
+    raise Permanent(f"key {name} in {path}", expected=f"a value of type {kind.__name__}", found=repr(value), remedy="correct it")
