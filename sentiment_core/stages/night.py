@@ -1,0 +1,212 @@
+"""A night of scoring: preflight, resolve the model once, list what is new, score, publish.
+
+Scoring copies an object's rows into staging and publishing makes them current, so each step can be killed and
+run again. Which rows win is `store`'s business; what a valid row is, `reviews`'.
+"""
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from sentiment_core.domain import ModelRef, ObjectVersion
+from sentiment_core.errors import Permanent, Transient
+from sentiment_core.stages.services import Services
+from sentiment_core.stages.window import Night
+
+log = logging.getLogger(__name__)
+Batch = list[dict[str, Any]]
+
+
+def preflight(services: Services) -> dict[str, Any]:
+    """Bring the schema up to date and see that S3 answers, before anything is promised."""
+    from sentiment_core.store.migrate import latest_version, migrate
+
+    applied = migrate(services.settings.database_url)
+    services.bucket.check()
+    return {"schema_version": latest_version(), "applied": applied, "bucket": services.settings.bucket}
+
+
+def resolve_model(services: Services, night: Night) -> ModelRef:
+    """Pin the run's model to one version, once; a run that is tried again keeps the version it had."""
+    from sentiment_core.store.records import as_of_version, run_version, start_run
+
+    pinned = run_version(services.engine, night.run_id, night.window_date)
+    if pinned is None and night.model == "as-of":
+        pinned = as_of_version(services.engine, night.window_date, night.scheduled_at)
+    which: str | int = pinned or ("champion" if night.model == "as-of" else night.model)
+    ref = services.registry.resolve(int(which) if str(which).isdigit() else which)
+    start_run(services.engine, window_date=night.window_date, run_id=night.run_id, model_version=ref.version)
+    return ref
+
+
+def list_new_objects(services: Services, night: Night) -> list[Batch]:
+    """Object versions the ledger does not know yet, cut into batches of about equal work.
+
+    A scheduled night also looks into the folders of the days before, for late files; a run for one date looks
+    into its folder alone.
+    """
+    from sentiment_core.reviews.layout import incoming_prefix, is_review_key
+    from sentiment_core.store.ledger import new_objects, note_gone
+
+    n_folders = 1 + (services.policy.nightly.late_days if night.kind == "scheduled" else 0)
+    folders = [night.window_date - timedelta(days=back) for back in range(n_folders)]
+    listed = [obj for day in folders for obj in services.bucket.list(incoming_prefix(day)) if is_review_key(obj.key)]
+    note_gone(services.engine, bucket=services.settings.bucket, window_dates=folders, listed_keys=[obj.key for obj in listed])
+    new = new_objects(services.engine, listed, force=night.force)
+    log.info("%d objects in %d folders, %d to score", len(listed), len(folders), len(new))
+    return [[_to_json(obj) for obj in batch] for batch in _cut(new, services)]
+
+
+def _cut(objects: Sequence[ObjectVersion], services: Services) -> Iterator[list[ObjectVersion]]:
+    limits = services.policy.nightly
+    batch: list[ObjectVersion] = []
+    for obj in objects:
+        if batch and (len(batch) >= limits.batch_objects or sum(item.size for item in batch) + obj.size > limits.batch_bytes):
+            yield batch
+            batch = []
+        batch.append(obj)
+    if batch:
+        yield batch
+
+
+def _to_json(obj: ObjectVersion) -> dict[str, Any]:
+    return {**asdict(obj), "last_modified": obj.last_modified.isoformat()}
+
+
+def _from_json(value: dict[str, Any]) -> ObjectVersion:
+    return ObjectVersion(**{**value, "last_modified": datetime.fromisoformat(value["last_modified"])})
+
+
+def score_objects(
+    services: Services,
+    night: Night,
+    ref: ModelRef,
+    batch: Batch,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[str, int]:
+    """Score every object of a batch into staging; an unreadable one is recorded as failed and harms no other."""
+    model = services.registry.open(ref)
+    counts = {"n_objects": 0, "n_failed": 0, "n_scored": 0, "n_quarantined": 0}
+    for value in batch:
+        outcome = _score_object(services, night, model, _from_json(value))
+        counts["n_objects"] += 1
+        for name, count in outcome.items():
+            counts[name] += count
+        if on_progress:
+            on_progress(counts["n_objects"], counts["n_scored"])
+    return counts
+
+
+def _score_object(services: Services, night: Night, model: Any, obj: ObjectVersion) -> dict[str, int]:
+    from sentiment_core.reviews.bucket import ObjectChanged
+    from sentiment_core.reviews.layout import folder_date_of
+    from sentiment_core.store.ledger import record_failed
+
+    window_date = folder_date_of(obj.key)
+    try:
+        return _stage_object(services, night, model, obj, window_date)
+    except ObjectChanged:
+        # Rewritten between listing and reading: what is there now is what is to be scored.
+        current = next((item for item in services.bucket.list(obj.key) if item.key == obj.key), None)
+        if current is None or current == obj:
+            raise
+        return _score_object(services, night, model, current)
+    except Permanent as error:
+        log.warning("%s", error)
+        record_failed(services.engine, obj, window_date=window_date, run_id=night.run_id, reason=str(error))
+        return {"n_failed": 1}
+
+
+def _stage_object(services: Services, night: Night, model: Any, obj: ObjectVersion, window_date: date) -> dict[str, int]:
+    from sentiment_core.drift.sketch import Sketcher
+    from sentiment_core.reviews.layout import quarantine_key
+    from sentiment_core.reviews.read import read_reviews, reject_lines
+    from sentiment_core.scoring import score
+    from sentiment_core.store.ledger import stage
+
+    sketcher = Sketcher(services.policy.drift.sample_rows)
+    with (
+        tempfile.TemporaryFile() as rejected,
+        stage(services.engine, obj, window_date=window_date, model=model.ref, run_id=night.run_id, force=night.force) as staging,
+    ):
+        if not staging.is_needed:
+            return {"n_scored": staging.result.n_scored, "n_quarantined": staging.result.n_quarantined}
+        with services.bucket.open(obj) as stream:
+            for batch in read_reviews(stream, obj.key, folder_date=window_date, limits=services.policy.reading):
+                scored = score(model.estimator, model.ref, batch, text_excerpt=services.policy.storage.text_excerpt)
+                staging.add(scored, batch.rejects)
+                sketcher.add(scored.table)
+                rejected.write(reject_lines(obj.key, batch.rejects))
+        for review_date, sketch in sketcher.sketches().items():
+            staging.add_sketch(review_date, sketch.n, sketch.moments, sketch.to_bytes())
+        if rejected.tell():
+            rejected.seek(0)
+            services.bucket.put(quarantine_key(obj.key, obj.etag), rejected, content_type="application/x-ndjson")
+    return {"n_scored": staging.result.n_scored, "n_quarantined": staging.result.n_quarantined}
+
+
+def publish_dates(services: Services, night: Night, ref: ModelRef, counts: Iterable[dict[str, int]]) -> dict[str, Any]:
+    """Make what is staged current, date by date, and close the run.
+
+    Dates left behind by a run that died are published as well: whoever comes by completes them.
+    """
+    from sentiment_core.store.ledger import unpublished_dates
+    from sentiment_core.store.publish import publish
+    from sentiment_core.store.records import finish_run
+
+    results = list(counts)
+    total = {name: sum(result[name] for result in results) for name in ("n_objects", "n_failed", "n_scored", "n_quarantined")}
+    published = [publish(services.engine, day, run_id=night.run_id) for day in unpublished_dates(services.engine)]
+    status = "degraded" if ref.is_degraded else "succeeded"
+    run_counts = {name: count for name, count in total.items() if name != "n_failed"}
+    finish_run(services.engine, window_date=night.window_date, run_id=night.run_id, status=status, **run_counts)
+    return {**total, "status": status, "published": [item.review_date.isoformat() for item in published]}
+
+
+def record_failure(services: Services, night: Night) -> None:
+    """Say in scoring_runs that the run did not finish; what it staged stays and is published by the next."""
+    from sentiment_core.store.records import finish_run
+
+    finish_run(
+        services.engine,
+        window_date=night.window_date,
+        run_id=night.run_id,
+        status="failed",
+        n_objects=0,
+        n_scored=0,
+        n_quarantined=0,
+    )
+
+
+def score_window(
+    services: Services,
+    window_date: date,
+    *,
+    model: str = "champion",
+    force: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """The whole night in one process, for the command line: what the DAG does, without drift check and retrain."""
+    night = Night(
+        window_date=window_date,
+        run_id=f"cli__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}",
+        kind="manual",
+        model=model,
+        force=force,
+        allow_retrain=False,
+    )
+    preflight(services)
+    ref = resolve_model(services, night)
+    try:
+        counts = [
+            score_objects(services, night, ref, batch, on_progress=on_progress) for batch in list_new_objects(services, night)
+        ]
+        outcome = publish_dates(services, night, ref, counts)
+    except (Permanent, Transient):
+        record_failure(services, night)
+        raise
+    return {"window_date": window_date.isoformat(), "run_id": night.run_id, "model_version": ref.version, **outcome}
