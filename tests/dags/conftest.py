@@ -1,0 +1,56 @@
+"""DAG tests run in-process (`dag.test()`) on a SQLite Airflow of their own, against the embedded servers."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# Before Airflow is imported anywhere: it reads its home once.
+AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="airflow-home-"))
+os.environ.update(
+    AIRFLOW_HOME=str(AIRFLOW_HOME),
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AIRFLOW__CORE__DAGS_FOLDER=str(REPOSITORY / "dags"),
+    AIRFLOW__CORE__PLUGINS_FOLDER=str(AIRFLOW_HOME / "plugins"),
+    AIRFLOW__LOGGING__LOGGING_LEVEL="WARNING",
+    AIRFLOW__CORE__UNIT_TEST_MODE="False",
+)
+
+
+@pytest.fixture(scope="session")
+def airflow_database():
+    """Airflow's metadata in SQLite, migrated once."""
+    from airflow.utils import db
+
+    db.initdb()
+
+
+@pytest.fixture(scope="session")
+def dagbag(airflow_database):
+    from airflow.dag_processing.dagbag import DagBag
+
+    sys.path.insert(0, str(REPOSITORY / "dags"))
+    bag = DagBag(dag_folder=str(REPOSITORY / "dags"), bundle_path=REPOSITORY / "dags", bundle_name="dags-folder")
+    assert bag.import_errors == {}
+    return bag
+
+
+@pytest.fixture
+def connected(services, monkeypatch):
+    """The connections of the contract, pointing at this test's own database and bucket."""
+    settings = services.settings
+    database = urlsplit(settings.database_url)
+    monkeypatch.setenv("AIRFLOW_CONN_SENTIMENT_DB", f"postgres://{database.netloc}{database.path}")
+    s3 = f"aws://{quote(settings.s3_access_key_id, safe='')}:{quote(settings.s3_secret_access_key, safe='')}@/"
+    monkeypatch.setenv("AIRFLOW_CONN_REVIEWS_S3", f"{s3}?endpoint_url={quote(settings.s3_endpoint_url, safe='')}&region_name=us-east-1")
+    monkeypatch.setenv("SENTIMENT_BUCKET", settings.bucket)
+    monkeypatch.setenv("SENTIMENT_MODEL_NAME", settings.model_name)
+    monkeypatch.setenv("SENTIMENT_STATE_DIR", str(settings.state_dir))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", settings.mlflow_tracking_uri)
+    for name in ("SENTIMENT_DATABASE_URL", "SENTIMENT_READER_URL", "SENTIMENT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    return services
