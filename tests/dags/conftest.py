@@ -1,6 +1,8 @@
 """DAG tests run in-process (`dag.test()`) on a SQLite Airflow of their own, against the embedded servers."""
 
+import atexit
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -9,16 +11,23 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# Before Airflow is imported anywhere: it reads its home once.
+# Before Airflow is imported anywhere: it reads its home and its file once.
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="airflow-home-"))
-os.environ.update(
-    AIRFLOW_HOME=str(AIRFLOW_HOME),
-    AIRFLOW__CORE__LOAD_EXAMPLES="False",
-    AIRFLOW__CORE__DAGS_FOLDER=str(REPOSITORY / "dags"),
-    AIRFLOW__CORE__PLUGINS_FOLDER=str(AIRFLOW_HOME / "plugins"),
-    AIRFLOW__LOGGING__LOGGING_LEVEL="WARNING",
-    AIRFLOW__CORE__UNIT_TEST_MODE="False",
+(AIRFLOW_HOME / "airflow.cfg").write_text(
+    f"""
+[core]
+load_examples = False
+dags_folder = {REPOSITORY / "dags"}
+plugins_folder = {AIRFLOW_HOME / "plugins"}
+[database]
+sql_alchemy_conn = sqlite:///{AIRFLOW_HOME / "airflow.db"}
+[logging]
+logging_level = WARNING
+""",
+    encoding="utf-8",
 )
+os.environ["AIRFLOW_HOME"] = str(AIRFLOW_HOME)
+atexit.register(shutil.rmtree, AIRFLOW_HOME, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,198 @@
+"""A night through the stages, against the real servers: what goes in comes out once, and bad input harms only itself."""
+
+import gzip
+import io
+import json
+from datetime import UTC, date, datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sentiment_core.errors import Permanent
+from sentiment_core.reviews.layout import incoming_prefix
+from sentiment_core.stages import night as stages
+from sentiment_core.stages.night import score_window
+from sqlalchemy import text
+
+DAY = date(2026, 11, 10)
+
+
+def jsonl(*rows: dict) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def review(number: int, words: str = "a wonderful film with a moving story", **more) -> dict:
+    return {"review_id": f"r{number}", "text": f"{words} number {number}", **more}
+
+
+def deliver(services, name: str, content: bytes, day: date = DAY) -> None:
+    services.bucket.put(incoming_prefix(day) + name, content)
+
+
+def rows(services, query: str, **parameters) -> list[tuple]:
+    with services.engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(query), parameters)]
+
+
+def current(services) -> list[tuple]:
+    return rows(services, "select review_date, review_id from sentiment.scored_reviews order by 1, 2")
+
+
+@pytest.fixture
+def champion(services, trained_model):
+    """The services, with a champion registered."""
+    trained_model(services)
+    return services
+
+
+def test_every_format_is_scored_once_and_a_second_run_changes_nothing(champion):
+    table = pa.Table.from_pylist([review(n) for n in range(10)])
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    deliver(champion, "a.parquet", sink.getvalue())
+    deliver(champion, "b.jsonl", jsonl(*(review(n) for n in range(10, 20))))
+    deliver(champion, "c.jsonl.gz", gzip.compress(jsonl(*(review(n) for n in range(20, 30)))))
+    csv = "review_id,text\n" + "".join(f"r{n},fine enough {n}\n" for n in range(30, 40))
+    deliver(champion, "d.csv", csv.encode())
+    deliver(champion, "e.csv.gz", gzip.compress(csv.replace("r3", "r4").encode()))
+    first = score_window(champion, DAY)
+    assert (first["n_objects"], first["n_scored"], first["n_quarantined"], first["n_failed"]) == (5, 50, 0, 0)
+    before = rows(champion, "select * from sentiment.scored_reviews order by review_id")
+    assert len(before) == 50
+    second = score_window(champion, DAY)
+    assert second["n_objects"] == 0
+    assert rows(champion, "select * from sentiment.scored_reviews order by review_id") == before
+
+
+def test_a_forced_run_scores_again_and_keeps_what_was_said_before(champion):
+    deliver(champion, "a.jsonl", jsonl(review(1), review(2)))
+    score_window(champion, DAY)
+    again = score_window(champion, DAY, force=True)
+    assert again["n_scored"] == 2
+    assert current(champion) == [(DAY, "r1"), (DAY, "r2")]
+    assert rows(champion, "select distinct run_id from sentiment.scored_reviews") == [(again["run_id"],)]
+    assert rows(champion, "select count(*) from sentiment.score_history") == [(2,)]
+
+
+def test_bad_objects_and_rows_are_listed_with_reasons_and_harm_nothing_else(champion):
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([review(n) for n in range(1000)]), sink)
+    deliver(champion, "truncated.parquet", sink.getvalue()[:-200])
+    deliver(champion, "empty.jsonl", b"")
+    deliver(champion, "no-text.csv", b"review_id,body\n1,fine\n")
+    deliver(champion, "half.jsonl.gz", gzip.compress(jsonl(*(review(n) for n in range(1000))))[:-50])
+    bad_rows = [
+        jsonl(review(1)),
+        jsonl({"review_id": None, "text": "no id"}),
+        jsonl(review(2, words="nul \x00 byte")),
+        b'{"review_id": "r3", "text": "broken utf-8 \xff\xfe"}\n',
+        jsonl({"review_id": "r4", "text": "x" * 10_000_000}),
+        b'{"review_id": "r5", "text": \n',
+        jsonl({"review_id": "r6", "text": "   "}),
+        jsonl(review(7, created_at="1999-01-01T00:00:00Z")),
+        jsonl(review(8, rating=9)),
+        jsonl(review(9)),
+    ]
+    deliver(champion, "rows.jsonl", b"".join(bad_rows))
+    outcome = score_window(champion, DAY)
+    assert (outcome["n_objects"], outcome["n_failed"], outcome["n_scored"], outcome["n_quarantined"]) == (5, 4, 2, 8)
+    assert current(champion) == [(DAY, "r1"), (DAY, "r9")]
+    failed = dict(rows(champion, "select split_part(key, '/', 3), reason from sentiment.source_objects where status = 'failed'"))
+    assert set(failed) == {"truncated.parquet", "empty.jsonl", "no-text.csv", "half.jsonl.gz"}
+    assert all(failed.values())
+    assert "text" in failed["no-text.csv"]
+    listed = rows(champion, "select row_number, reason from sentiment.quarantined_reviews order by row_number")
+    assert [number for number, _ in listed] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert all(reason for _, reason in listed)
+    [quarantined] = [obj for obj in champion.bucket.list("quarantine/")]
+    lines = [json.loads(line) for line in champion.bucket.get(quarantined.key).splitlines()]
+    assert [line["row_number"] for line in lines] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_created_at_decides_the_date_and_every_date_is_published(champion):
+    yesterday = datetime(2026, 11, 9, 23, 59, tzinfo=UTC)
+    deliver(champion, "a.jsonl", jsonl(review(1, created_at=yesterday.isoformat()), review(2)))
+    assert score_window(champion, DAY)["published"] == ["2026-11-09", "2026-11-10"]
+    assert current(champion) == [(DAY - timedelta(days=1), "r1"), (DAY, "r2")]
+
+
+def test_a_redelivered_review_replaces_what_was_there(champion):
+    deliver(champion, "a.jsonl", jsonl(review(1, words="dreadful boring waste")))
+    score_window(champion, DAY)
+    [(worse,)] = rows(champion, "select p_positive from sentiment.scored_reviews")
+    deliver(champion, "b.jsonl", jsonl(review(1, words="wonderful superb moving")))
+    score_window(champion, DAY)
+    [(better,)] = rows(champion, "select p_positive from sentiment.scored_reviews")
+    assert better > worse
+    assert rows(champion, "select count(*) from sentiment.score_history") == [(1,)]
+
+
+def test_a_rewritten_object_takes_its_rows_away_and_back(champion):
+    first, second = jsonl(review(1), review(2)), jsonl(review(2), review(3))
+    for content in (first, second, first):
+        deliver(champion, "a.jsonl", content)
+        score_window(champion, DAY)
+    assert current(champion) == [(DAY, "r1"), (DAY, "r2")]
+    statuses = rows(champion, "select sequence, status from sentiment.source_objects order by sequence")
+    assert statuses == [(1, "superseded"), (2, "superseded"), (3, "scored")]
+
+
+def test_an_object_rewritten_between_listing_and_reading_is_scored_as_it_is_now(champion):
+    deliver(champion, "a.jsonl", jsonl(review(1)))
+    night = stages.Night(window_date=DAY, run_id="r", kind="manual", model="champion", force=False, allow_retrain=False)
+    ref = stages.resolve_model(champion, night)
+    [batch] = stages.list_new_objects(champion, night)
+    deliver(champion, "a.jsonl", jsonl(review(2), review(3)))
+    counts = stages.score_objects(champion, night, ref, batch)
+    stages.publish_dates(champion, night, ref, [counts])
+    assert current(champion) == [(DAY, "r2"), (DAY, "r3")]
+
+
+def test_a_run_that_dies_before_publishing_is_completed_by_the_next(champion):
+    deliver(champion, "a.jsonl", jsonl(review(1)))
+    night = stages.Night(window_date=DAY, run_id="dies", kind="manual", model="champion", force=False, allow_retrain=False)
+    ref = stages.resolve_model(champion, night)
+    [batch] = stages.list_new_objects(champion, night)
+    stages.score_objects(champion, night, ref, batch)
+    assert current(champion) == []
+    score_window(champion, DAY + timedelta(days=1))
+    assert current(champion) == [(DAY, "r1")]
+
+
+def test_an_empty_night_is_a_night(champion):
+    outcome = score_window(champion, DAY)
+    assert (outcome["n_objects"], outcome["status"]) == (0, "succeeded")
+    assert rows(champion, "select status, n_scored from sentiment.scoring_runs") == [("succeeded", 0)]
+
+
+def test_without_a_model_the_night_says_how_to_make_one(services):
+    deliver(services, "a.jsonl", jsonl(review(1)))
+    with pytest.raises(Permanent, match="champion"):
+        score_window(services, DAY)
+
+
+def test_small_files_are_a_few_tasks(champion):
+    for number in range(champion.policy.nightly.batch_objects + 5):
+        deliver(champion, f"{number:04}.jsonl", jsonl(review(number)))
+    night = stages.Night(window_date=DAY, run_id="r", kind="manual", model="champion", force=False, allow_retrain=False)
+    assert [len(batch) for batch in stages.list_new_objects(champion, night)] == [champion.policy.nightly.batch_objects, 5]
+
+
+def test_a_scheduled_night_finds_late_files_of_the_days_before_and_a_run_by_hand_does_not(champion):
+    deliver(champion, "late.jsonl", jsonl(review(1)), day=DAY - timedelta(days=3))
+    for kind, found in (("manual", 0), ("backfill", 0), ("scheduled", 1)):
+        night = stages.Night(window_date=DAY, run_id=kind, kind=kind, model="champion", force=False, allow_retrain=False)
+        assert len(stages.list_new_objects(champion, night)) == found
+
+
+def test_a_retried_run_keeps_its_model_and_a_backfill_takes_the_nights_own(champion, trained_model):
+    night = stages.Night(window_date=DAY, run_id="r", kind="scheduled", model="champion", force=False, allow_retrain=False)
+    first = stages.resolve_model(champion, night)
+    stages.publish_dates(champion, night, first, [])
+    second = trained_model(champion)
+    assert second.version == first.version + 1
+    assert stages.resolve_model(champion, night).version == first.version
+    backfill = stages.Night(window_date=DAY, run_id="b", kind="backfill", model="as-of", force=False, allow_retrain=False)
+    assert stages.resolve_model(champion, backfill).version == first.version
+    tomorrow = stages.Night(window_date=DAY, run_id="n", kind="manual", model="champion", force=False, allow_retrain=False)
+    assert stages.resolve_model(champion, tomorrow).version == second.version
