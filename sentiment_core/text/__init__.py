@@ -1,0 +1,1 @@
+"""How a text becomes numbers, in one place for training and scoring; see `features`."""
