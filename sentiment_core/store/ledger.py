@@ -1,0 +1,299 @@
+"""The ledger: which object versions are known, and how one's rows get into staging.
+
+Versions of an object are a sequence per key, never a set: content that goes A, B, A ends as A. Staging an object is
+one transaction under a lock on its key, held while the object is read, so that the order of versions is the order
+in which they were read. What is staged becomes current only through `publish`.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy.engine import Connection, Engine, Row
+
+from sentiment_core import schema
+from sentiment_core.domain import ModelRef, ObjectVersion, Reject, ScoredBatch
+from sentiment_core.store.copy import Constant, copy_table
+from sentiment_core.store.engine import statement
+
+_LIVE = ("staged", "scored", "gone")
+_IDENTITY = ("etag", "size", "last_modified")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagedObject:
+    """What became of an object version."""
+
+    object_id: int
+    outcome: Literal["staged", "unchanged"]
+    """unchanged: another run had staged this version with this model already."""
+    n_rows: int
+    n_scored: int
+    n_quarantined: int
+    review_dates: tuple[date, ...]
+    """Dates the object has rows in."""
+
+
+def new_objects(engine: Engine, listed: Sequence[ObjectVersion], *, force: bool = False) -> list[ObjectVersion]:
+    """Those of a listing that differ from the latest recorded version of their key, in the order of the listing.
+
+    A version that failed is recorded too: it is new again only when it changes, or with `force`.
+    """
+    if force or not listed:
+        return list(listed)
+    with engine.begin() as connection:
+        _copy_listing(connection, listed)
+        return [listed[position] for position in connection.execute(statement("ledger.new_objects")).scalars()]
+
+
+def _copy_listing(connection: Connection, listed: Sequence[ObjectVersion]) -> None:
+    connection.execute(statement("ledger.make_listing"))
+    columns = {
+        "position": pa.array(range(len(listed)), pa.int64()),
+        "bucket": pa.array([obj.bucket for obj in listed], pa.string()),
+        "key": pa.array([obj.key for obj in listed], pa.string()),
+        "etag": pa.array([obj.etag for obj in listed], pa.string()),
+        "size": pa.array([obj.size for obj in listed], pa.int64()),
+        "last_modified": pa.array([obj.last_modified for obj in listed], schema.TIMESTAMP),
+    }
+    copy_table(connection, "pg_temp.listed_objects", pa.table(columns))
+
+
+def note_gone(engine: Engine, *, bucket: str, window_dates: Sequence[date], listed_keys: Sequence[str]) -> int:
+    """Mark live objects of these nights' folders that are no longer listed as gone, and say how many.
+
+    Their rows stay: a lifecycle rule that empties the bucket takes no score away. An object that is listed again
+    gets its status back.
+    """
+    epoch = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+    listed = [ObjectVersion(bucket=bucket, key=key, etag="", size=0, last_modified=epoch) for key in listed_keys]
+    with engine.begin() as connection:
+        _copy_listing(connection, listed)
+        values = {"bucket": bucket, "window_dates": list(window_dates)}
+        return int(connection.execute(statement("ledger.note_gone"), values).scalar_one())
+
+
+def record_failed(engine: Engine, obj: ObjectVersion, *, window_date: date, run_id: str, reason: str) -> int:
+    """Record an object version that could not be read, with the reason; the version before it stays live.
+
+    A version whose rows are live already (it is scored once more) keeps its status: what it delivered still holds.
+    """
+    with engine.begin() as connection:
+        latest = _lock_key(connection, obj)
+        reason = _storable(reason)
+        if latest is None or not _is_same(latest, obj):
+            return _insert_version(connection, obj, latest, window_date, status="failed", reason=reason, run_id=run_id)
+        values = {"object_id": latest.object_id, "reason": reason, "run_id": run_id}
+        connection.execute(statement("ledger.fail_again"), values)
+        return int(latest.object_id)
+
+
+def unpublished_dates(engine: Engine) -> list[date]:
+    """Dates whose current rows may differ from what has been staged."""
+    with engine.connect() as connection:
+        return list(connection.execute(statement("ledger.unpublished_dates")).scalars())
+
+
+@contextmanager
+def stage(
+    engine: Engine, obj: ObjectVersion, *, window_date: date, model: ModelRef, run_id: str, force: bool = False
+) -> Iterator["Staging"]:
+    """One object version's rows into staging, in one transaction; an exception inside leaves nothing behind.
+
+    The caller reads the object inside the block, and only when `is_needed`. `result` is known when it is not
+    needed, and after the block.
+    """
+    with engine.begin() as connection:
+        staging = Staging(connection, obj, window_date=window_date, model=model, run_id=run_id, force=force)
+        yield staging
+        if staging.is_needed:
+            staging.finish()
+
+
+class Staging:
+    """An object version on its way into staging; made by `stage`."""
+
+    def __init__(
+        self, connection: Connection, obj: ObjectVersion, *, window_date: date, model: ModelRef, run_id: str, force: bool
+    ) -> None:
+        self._connection = connection
+        self._obj = obj
+        self._window_date = window_date
+        self._model = model
+        self._run_id = run_id
+        self._n_by_date: Counter[date] = Counter()
+        self._n_quarantined = 0
+        self._is_rated = False
+        self._result: StagedObject | None = None
+        latest = _lock_key(connection, obj)
+        is_known = latest is not None and _is_same(latest, obj)
+        if latest is not None and is_known:
+            self._object_id = int(latest.object_id)
+            if latest.status in _LIVE and latest.model_version == model.version and not force:
+                self._result = self._unchanged(latest)
+            else:
+                self._clear()
+        else:
+            self._object_id = _insert_version(connection, obj, latest, window_date, status="staged", reason=None, run_id=run_id)
+        self.is_needed = self._result is None
+        """False when another run has staged this version with this model: the object need not be read."""
+        self._constants: dict[str, tuple[str, Constant]] = {
+            "model_name": ("text", model.name),
+            "model_version": ("integer", model.version),
+            "scored_at": ("timestamptz", connection.exec_driver_sql("select now()").scalar_one()),
+            "run_id": ("text", run_id),
+            "object_id": ("bigint", self._object_id),
+        }
+
+    @property
+    def result(self) -> StagedObject:
+        """What became of the object; known after the block, or at once when nothing is needed."""
+        if self._result is None:
+            raise RuntimeError("the result of a staging is known when its block has ended")
+        return self._result
+
+    def add(self, scored: ScoredBatch, rejects: Sequence[Reject] = ()) -> None:
+        """Append scored rows and rejected ones; a row number may be given once."""
+        table = scored.table.select([name for name in schema.SCORED_BATCH.names if name in schema.STAGED_REVIEWS.column_names])
+        days = table["review_date"]
+        found = pc.unique(days).to_pylist()
+        for day in found:
+            rows = table if len(found) == 1 else table.filter(pc.equal(days, day))
+            if day not in self._n_by_date:
+                self._ensure_leaf(day)
+            copy_table(self._connection, leaf("staged_reviews", day), rows, self._constants)
+            self._n_by_date[day] += len(rows)
+        self._add_ratings(scored.table)
+        self._add_rejects(rejects)
+
+    def add_sketch(self, review_date: date, n: int, moments: dict[str, Any], sample: bytes) -> None:
+        """Keep the drift statistics of the object's rows of one date."""
+        values = {
+            "object_id": self._object_id, "review_date": review_date, "model_version": self._model.version,
+            "n": n, "moments": json.dumps(moments, allow_nan=False), "sample": sample,
+        }  # fmt: skip
+        self._execute("insert_sketch", values)
+
+    def finish(self) -> None:
+        """Close the books: counts, dates to publish, status."""
+        older = list(self._execute("older_versions", self._place()).scalars())
+        ids = sorted([*older, self._object_id])
+        n_scored = self._n_by_date.total()
+        if self._is_rated:
+            self._execute("upsert_ratings")
+        self._execute("lock_dates", {"object_ids": ids})
+        self._execute("unpublish", {"object_ids": ids})
+        self._execute("clear_counts", {"object_id": self._object_id})
+        for day, n_rows in self._n_by_date.items():
+            self._execute("count_date", {"object_id": self._object_id, "review_date": day, "n_rows": n_rows})
+        self._execute("lock_objects", {"object_ids": ids})
+        values = {
+            "object_id": self._object_id, "n_rows": n_scored + self._n_quarantined, "n_scored": n_scored,
+            "n_quarantined": self._n_quarantined, "model_version": self._model.version, "run_id": self._run_id,
+            "window_date": self._window_date,
+        }  # fmt: skip
+        self._execute("finish_staging", values)
+        settle(self._connection, ids)
+        self._result = StagedObject(
+            object_id=self._object_id, outcome="staged", n_rows=n_scored + self._n_quarantined, n_scored=n_scored,
+            n_quarantined=self._n_quarantined, review_dates=tuple(sorted(self._n_by_date)),
+        )  # fmt: skip
+
+    def _execute(self, name: str, values: dict[str, Any] | None = None) -> Any:
+        return self._connection.execute(statement(f"ledger.{name}"), values or {})
+
+    def _place(self) -> dict[str, Any]:
+        return {"bucket": self._obj.bucket, "key": self._obj.key, "object_id": self._object_id}
+
+    def _unchanged(self, latest: Row[Any]) -> StagedObject:
+        days = self._execute("dates_of", {"object_id": self._object_id}).scalars()
+        return StagedObject(
+            object_id=self._object_id, outcome="unchanged", n_rows=latest.n_rows, n_scored=latest.n_scored,
+            n_quarantined=latest.n_quarantined, review_dates=tuple(days),
+        )  # fmt: skip
+
+    def _clear(self) -> None:
+        """Take away what an earlier scoring of the same version left."""
+        days = list(self._execute("dates_of", {"object_id": self._object_id}).scalars())
+        self._execute("delete_staged", {"object_ids": [self._object_id], "review_dates": days})
+        self._execute("delete_sketches", {"object_ids": [self._object_id]})
+        self._execute("delete_quarantined", {"object_id": self._object_id})
+
+    def _ensure_leaf(self, day: date) -> None:
+        # In a transaction of its own: a leaf made here would keep every other night from making one until this
+        # object has been read to its end.
+        with self._connection.engine.begin() as connection:
+            connection.execute(statement("ledger.ensure_leaf"), {"review_date": day})
+
+    def _add_ratings(self, table: pa.Table) -> None:
+        rated = table.filter(table["rating"].is_valid())
+        if not len(rated):
+            return
+        if not self._is_rated:
+            self._execute("make_ratings")
+            self._is_rated = True
+        stated_at = pc.coalesce(rated["created_at"], pa.scalar(self._obj.last_modified, schema.TIMESTAMP))
+        ratings = rated.select(["review_date", "review_id", "row_number", "rating"]).append_column("labelled_at", stated_at)
+        copy_table(self._connection, "pg_temp.staged_ratings", ratings)
+
+    def _add_rejects(self, rejects: Sequence[Reject]) -> None:
+        columns = {
+            "row_number": pa.array([reject.row_number for reject in rejects], pa.int64()),
+            "review_id": pa.array([reject.review_id and _storable(reject.review_id) for reject in rejects], pa.string()),
+            "reason": pa.array([_storable(reject.reason) for reject in rejects], pa.string()),
+        }
+        relation = f"{schema.SCHEMA}.{schema.QUARANTINED_REVIEWS.name}"
+        copy_table(self._connection, relation, pa.table(columns), {"object_id": ("bigint", self._object_id)})
+        self._n_quarantined += len(rejects)
+
+
+def leaf(relation: str, day: date) -> str:
+    """The leaf of a partitioned relation that holds one date, as `sentiment.ensure_leaf` names it.
+
+    >>> leaf("scored_reviews", date(2026, 11, 1))
+    'sentiment.scored_reviews_20261101'
+    """
+    return f"{schema.SCHEMA}.{relation}_{day:%Y%m%d}"
+
+
+def settle(connection: Connection, object_ids: Sequence[int]) -> None:
+    """Bring the statuses of these versions in line with what has been published; rows of superseded ones go.
+
+    The caller holds their row locks, so that of two publishers the second sees what the first has done.
+    """
+    values = {"object_ids": list(object_ids)}
+    connection.execute(statement("ledger.settle_scored"), values)
+    superseded = {"object_ids": list(connection.execute(statement("ledger.settle_superseded"), values).scalars())}
+    if superseded["object_ids"]:
+        days = list(connection.execute(statement("ledger.dates_of_all"), superseded).scalars())
+        connection.execute(statement("ledger.delete_staged"), {**superseded, "review_dates": days})
+        connection.execute(statement("ledger.delete_sketches"), superseded)
+
+
+def _lock_key(connection: Connection, obj: ObjectVersion) -> Row[Any] | None:
+    """Keep other runs off the key until the transaction ends; returns its latest recorded version."""
+    place = {"bucket": obj.bucket, "key": obj.key}
+    connection.execute(statement("ledger.lock_key"), place)
+    return connection.execute(statement("ledger.latest_version"), place).one_or_none()
+
+
+def _is_same(latest: Row[Any], obj: ObjectVersion) -> bool:
+    return all(getattr(latest, name) == getattr(obj, name) for name in _IDENTITY)
+
+
+def _insert_version(
+    connection: Connection, obj: ObjectVersion, latest: Row[Any] | None, window_date: date, **values: str | None
+) -> int:
+    values_ = {**vars(obj), **values, "window_date": window_date, "sequence": latest.sequence + 1 if latest else 1}
+    return int(connection.execute(statement("ledger.insert_version"), values_).scalar_one())
+
+
+def _storable(words: str) -> str:
+    """Words about a bad row, as PostgreSQL takes them: what made the row bad may stand in them."""
+    return words.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
