@@ -49,6 +49,7 @@ class Drift:
     sample_rows: int
     numeric_threshold: float
     categorical_threshold: float
+    noise_multiple: float
     retrain_share: float
 
 

@@ -1,0 +1,218 @@
+"""Sketches: what is kept of an object's scored rows, so that a date can be judged without reading the object again.
+
+A sketch holds the number of rows, moments of the drift columns, and a sample: the rows whose identities have the
+smallest hashes. Such a sample is uniform, does not depend on order or batch size, and the samples of any number of
+objects merge into the sample of all of them (bottom-k or KMV sketch; Cohen and Kaplan, "Summarizing data using
+bottom-k sketches", PODC 2007). Memory is bounded by the sample size plus one batch.
+
+What a column means, how samples are compared and where sketches are stored is not known here.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sentiment_core import schema
+from sentiment_core.errors import Permanent
+
+HASH_MAX = 2**64 - 1
+_NUMERIC = tuple(field.name for field in schema.DRIFT_NUMERIC)
+_LABEL = schema.LABEL.name
+_CARRIED = tuple(dict.fromkeys((*schema.DRIFT_COLUMNS, schema.CONFIDENCE.name)))
+_OBJECT_ID = pa.field(schema.OBJECT_ID.name, pa.int64())
+_HASH = pa.field("hash", pa.uint64(), nullable=False)
+SAMPLE = pa.schema(
+    [
+        _OBJECT_ID,
+        _HASH,
+        *(schema.SCORED_BATCH.field(name) for name in ("row_number", "review_id", "product_id", *_CARRIED)),
+    ]
+)
+"""Columns of a sample. object_id is null until the object is known: the sketcher sees rows, not objects."""
+
+Hashes = npt.NDArray[np.uint64]
+Moments = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sketch:
+    """What is kept of the rows of one review_date."""
+
+    n: int
+    """Rows summed up here."""
+    moments: Moments
+    """By numeric column {n, sum, sumsq} of its finite values; under "label" the number of rows by label."""
+    sample: pa.Table
+    """Columns of SAMPLE by (hash, object_id), one row an identity and object."""
+    limit: int = HASH_MAX
+    """The sample has every row whose hash is at most this: what makes samples of unequal density merge fairly."""
+
+    @property
+    def review_ids(self) -> list[str]:
+        """Ids of the sampled rows."""
+        ids: list[str] = self.sample["review_id"].to_pylist()
+        return ids
+
+    def keep(self, current: Mapping[str, int]) -> pa.Table:
+        """The sampled rows that are current; `current` maps a review_id to the object that holds its current row."""
+        ids, objects = self.sample["review_id"].to_pylist(), self.sample["object_id"].to_pylist()
+        is_current = [
+            object_id is not None and current.get(key) == object_id for key, object_id in zip(ids, objects, strict=True)
+        ]
+        return self.sample.filter(pa.array(is_current, pa.bool_()))
+
+    def to_bytes(self) -> bytes:
+        """The sample with its limit as an Arrow IPC stream; n and moments travel as columns beside it."""
+        table = self.sample.drop_columns(["object_id"]).replace_schema_metadata({"limit": str(self.limit)})
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+            writer.write_table(table)
+        content: bytes = sink.getvalue().to_pybytes()
+        return content
+
+    @classmethod
+    def from_bytes(cls, content: bytes, *, n: int, moments: Moments, object_id: int | None = None) -> "Sketch":
+        """The inverse of `to_bytes`; raises Permanent for bytes that are not a sample of this version."""
+        try:
+            table = pa.ipc.open_stream(pa.py_buffer(content)).read_all()
+            limit = int(table.schema.metadata[b"limit"])
+            table = table.add_column(0, _OBJECT_ID, pa.array([object_id] * table.num_rows, pa.int64()))
+            sample = table.replace_schema_metadata(None).cast(SAMPLE)
+        except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
+            raise Permanent(
+                f"drift sketch of object {object_id}",
+                expected="an Arrow IPC stream with the columns of a sample",
+                found=str(error),
+                remedy="score the object again with `force`",
+            ) from error
+        return cls(n=n, moments=moments, sample=sample, limit=limit)
+
+
+def merge(sketches: Iterable[Sketch], *, size: int) -> Sketch:
+    """The sketch of all rows together; order and grouping do not matter. Of no sketches: an empty one."""
+    n, moments, sample, limit = 0, _no_moments(), SAMPLE.empty_table(), HASH_MAX
+    for sketch in sketches:
+        n += sketch.n
+        moments = _add_moments(moments, sketch.moments)
+        sample, limit = _smallest(pa.concat_tables([sample, sketch.sample]), min(limit, sketch.limit), size)
+    return Sketch(n=n, moments=moments, sample=sample, limit=limit)
+
+
+class Sketcher:
+    """Sums up the scored batches of one object by review_date, in one pass."""
+
+    def __init__(self, size: int) -> None:
+        """`size` is how many rows the sample of a date holds at most."""
+        if size < 1:
+            raise ValueError(f"a sample holds at least one row, not {size}")
+        self._size = size
+        self._sketches: dict[date, Sketch] = {}
+
+    def add(self, scored: pa.Table) -> None:
+        """Take a batch with the columns of `schema.SCORED_BATCH`."""
+        days = scored["review_date"]
+        for day in pc.unique(days).to_pylist():
+            rows = scored.filter(pc.equal(days, pa.scalar(day, pa.date32())))
+            old = self._sketches.get(day)
+            new = _sketch_rows(rows, day, old.limit if old else HASH_MAX)
+            self._sketches[day] = merge([old, new] if old else [new], size=self._size)
+
+    def sketches(self) -> dict[date, Sketch]:
+        """What has been taken so far, by review_date."""
+        return dict(self._sketches)
+
+
+def hash_identities(review_ids: pa.ChunkedArray | pa.Array, day: date) -> Hashes:
+    """64-bit hashes of (review_date, review_id); the same on every machine and in every version of Python.
+
+    A sum of the id's UTF-8 bytes times fixed pseudo-random odd weights modulo 2^64 (multilinear hashing, Lemire and
+    Kaser 2014), mixed by the finaliser of SplitMix64; no Python loop over the rows.
+
+    >>> [int(value) % 1000 for value in hash_identities(pa.array(["a", "b", ""]), date(2026, 11, 1))]
+    [546, 194, 812]
+    """
+    if isinstance(review_ids, pa.ChunkedArray):
+        review_ids = review_ids.combine_chunks()
+    review_ids = review_ids.cast(pa.large_string())
+    _, offsets_buffer, data_buffer = review_ids.buffers()
+    first = review_ids.offset
+    offsets = np.frombuffer(offsets_buffer, np.int64)[first : first + len(review_ids) + 1]
+    text = np.frombuffer(data_buffer or b"", np.uint8)[offsets[0] : offsets[-1]].astype(np.uint64)
+    lengths = np.diff(offsets)
+    places = np.arange(len(text)) - np.repeat(offsets[:-1] - offsets[0], lengths)
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum((text + np.uint64(1)) * _weights(places))])
+    starts = offsets - offsets[0]
+    keys = sums[starts[1:]] - sums[starts[:-1]]
+    return _mix(keys + _mix(np.full(1, day.toordinal(), np.uint64)))
+
+
+def _weights(places: npt.NDArray[np.int64]) -> Hashes:
+    table = _mix(np.arange(1, int(places.max(initial=0)) + 2, dtype=np.uint64)) | np.uint64(1)
+    return table[places]
+
+
+def _mix(values: Hashes) -> Hashes:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
+    mixed = values + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def _sketch_rows(rows: pa.Table, day: date, limit: int) -> Sketch:
+    """A sketch of one batch; rows that cannot enter a sample with this limit are summed up and not sampled."""
+    hashes = hash_identities(rows["review_id"], day)
+    may_enter = hashes <= np.uint64(limit)
+    sample = rows.filter(pa.array(may_enter)).select([name for name in SAMPLE.names if name not in ("object_id", "hash")])
+    sample = sample.add_column(0, _HASH, pa.array(hashes[may_enter], pa.uint64()))
+    sample = sample.add_column(0, _OBJECT_ID, pa.nulls(sample.num_rows, pa.int64())).cast(SAMPLE)
+    return Sketch(n=rows.num_rows, moments=_moments(rows), sample=sample, limit=limit)
+
+
+def _smallest(sample: pa.Table, limit: int, size: int) -> tuple[pa.Table, int]:
+    """The rows with the smallest hashes, about `size` of them, and the limit up to which they are all there.
+
+    Within an object the last row of an identity stands for it, as it does when the object is published. Rows of
+    several objects that share an identity stay together, so that the current one can be picked later.
+    """
+    rows, hashes = sample["row_number"].to_numpy(), sample["hash"].to_numpy()
+    objects = pc.fill_null(sample["object_id"], -1).to_numpy()
+    order = np.lexsort((-rows, objects, hashes))
+    is_first = np.ones(len(order), np.bool_)
+    is_first[1:] = (np.diff(hashes[order]) != 0) | (np.diff(objects[order]) != 0)
+    order = order[is_first]
+    order = order[hashes[order] <= np.uint64(limit)]
+    if len(order) > size:
+        limit = int(hashes[order[size - 1]])
+        order = order[hashes[order] <= np.uint64(limit)]
+    return sample.take(pa.array(order)).combine_chunks(), limit
+
+
+def _no_moments() -> Moments:
+    return {name: {"n": 0, "sum": 0.0, "sumsq": 0.0} for name in _NUMERIC} | {_LABEL: {}}
+
+
+def _moments(rows: pa.Table) -> Moments:
+    moments = _no_moments()
+    for name in _NUMERIC:
+        values = rows[name].to_numpy().astype(np.float64)
+        values = values[np.isfinite(values)]
+        moments[name] = {"n": len(values), "sum": float(values.sum()), "sumsq": float(np.square(values).sum())}
+    counts = pc.value_counts(rows[_LABEL]).to_pylist()
+    moments[_LABEL] = {entry["values"]: entry["counts"] for entry in counts}
+    return moments
+
+
+def _add_moments(left: Moments, right: Moments) -> Moments:
+    names = left.keys() | right.keys()
+    return {name: _add(left.get(name, {}), right.get(name, {})) for name in sorted(names)}
+
+
+def _add(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+    return {key: left.get(key, 0) + right.get(key, 0) for key in sorted(left.keys() | right.keys())}
