@@ -97,7 +97,7 @@ def intraclass_correlation(values: Floats, groups: pa.Array) -> float:
     numbers = _group_numbers(groups)
     sizes = np.bincount(numbers).astype(np.float64)
     n, k = len(values), len(sizes)
-    if k == 1 or n == k:
+    if k in (1, n):
         return 0.0
     means = np.bincount(numbers, weights=values) / sizes
     between = float((sizes * np.square(means - values.mean())).sum()) / (k - 1)
@@ -124,8 +124,8 @@ def _is_numeric(name: str) -> bool:
 
 
 def _values(table: pa.Table, name: str) -> npt.NDArray[Any]:
-    values = table[name].to_numpy()
-    return values.astype(np.float64) if _is_numeric(name) else values.astype(object)
+    values: npt.NDArray[Any] = table[name].to_numpy().astype(np.float64 if _is_numeric(name) else object)
+    return values
 
 
 def _is_present(table: pa.Table, name: str) -> npt.NDArray[np.bool_]:

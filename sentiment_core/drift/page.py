@@ -20,7 +20,7 @@ _SMALLEST_P = 0.0001
 
 STYLE = """
 .verdict { font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; color: #1d2330;
-  max-width: 1080px; margin: 0 auto; padding: 28px 32px 20px; }
+  background: #fff; padding: 28px max(32px, calc(50% - 540px)) 20px; }
 .verdict h1 { font-size: 22px; line-height: 1.3; margin: 0 0 10px; font-weight: 600; }
 .verdict .badge { display: inline-block; padding: 2px 12px; border-radius: 12px; font-size: 14px; font-weight: 600;
   margin-left: 10px; vertical-align: 3px; background: #e4e7ec; color: #3c4454; }
@@ -52,7 +52,7 @@ def render_head(verdict: DriftVerdict, *, title: str, model_version: int) -> str
         "largest change": _figure(verdict.effect),
         "p-value": _p_value(verdict.p_value),
     }
-    items = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
+    items = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items() if value != _NOTHING)
     return (
         f'<section class="verdict"><h1>{escape(title)}'
         f'<span class="badge {verdict.verdict}">{_WORDS[verdict.verdict]}</span></h1>'
@@ -80,7 +80,8 @@ def _table(columns: dict[str, dict[str, Any]]) -> str:
         f"<tbody>{rows}</tbody></table>"
         f'<p class="note">Change: {_STATISTICS["wasserstein"]} of the reference; for the label {_STATISTICS["jensenshannon"]}, and'
         " its mean is the share of positive labels. Lengths are compared as logarithms, shares of rare characters as square"
-        " roots. The mark is the limit; bars end at three times it.</p>"
+        " roots. The mark is the limit; bars end at three times it. Below stands Evidently's report; the verdict is read from the"
+        " results under its tab Tests.</p>"
     )
 
 
@@ -98,8 +99,8 @@ def _row(name: str, column: dict[str, Any]) -> str:
 def _figure(value: float | None) -> str:
     """Four digits, but never fewer than the whole number; a dash for nothing.
 
-    >>> _figure(0.12345), _figure(12.345), _figure(1345.97)
-    ('0.123', '12.35', '1,346')
+    >>> _figure(0.12345), _figure(12.34), _figure(1345.97)
+    ('0.123', '12.34', '1,346')
     """
     if value is None:
         return _NOTHING
