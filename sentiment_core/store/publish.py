@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from sqlalchemy import TextClause, text
-from sqlalchemy.engine import Connection, Engine, Row
+from sqlalchemy.engine import Connection, Engine, RowMapping
 
 from sentiment_core.schema import SCORED_REVIEWS
 from sentiment_core.store.engine import statement, statements
@@ -51,12 +51,12 @@ def publish(engine: Engine, review_date: date, *, run_id: str) -> PublishedDate:
         connection.execute(statement("publish.mark"), {"review_date": review_date, "object_ids": claimed})
         connection.execute(statement("ledger.lock_objects"), {"object_ids": claimed})
         settle(connection, claimed)
-    return PublishedDate(review_date=review_date, **counts._mapping)
+    return PublishedDate(review_date=review_date, **counts)
 
 
-def _merge(connection: Connection, review_date: date) -> Row[tuple[int, ...]]:
+def _merge(connection: Connection, review_date: date) -> RowMapping:
     """Merge the winners into the date's leaf: right for a trickle; a bulk night may build a new leaf and swap it."""
-    return connection.execute(_merge_statement(review_date), {"review_date": review_date}).one()
+    return connection.execute(_merge_statement(review_date), {"review_date": review_date}).mappings().one()
 
 
 def _merge_statement(review_date: date) -> TextClause:
