@@ -5,6 +5,8 @@ supervisor's.
 """
 
 import contextlib
+import hashlib
+import json
 import signal
 import subprocess
 import time
@@ -17,6 +19,9 @@ from pathlib import Path
 from sentiment_core.errors import Transient
 from sentiment_core.local import processes
 from sentiment_core.local.processes import Identity
+
+# Loopback is never asked of a proxy that the environment names.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def _nothing() -> None:
@@ -32,7 +37,10 @@ class Component:
     directory: Path
     """Working directory, this component's alone: what is left of it is found by it."""
     log: Path
-    environment: Mapping[str, str] = field(repr=False)
+    variables: Mapping[str, str] = field(repr=False)
+    """Its environment, beside what is inherited and harmless."""
+    configuration: str = field(default="", repr=False)
+    """What its configuration file says: when it differs, a running program has to be started anew."""
     port: int | None = None
     url: str | None = None
     """What a person may open or connect to, without credentials."""
@@ -52,13 +60,19 @@ class Component:
     patience_s: float = 15
     """How long a stop may take before force is used."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Tells whether a running program was started from the same description."""
+        described = json.dumps([list(self.command), dict(self.variables), self.configuration])
+        return hashlib.sha256(described.encode()).hexdigest()
+
     def start(self, *, is_tethered: bool = False) -> "subprocess.Popen[bytes]":
         """Start the program; `is_tethered` makes it end with the caller (Linux)."""
         return processes.spawn(
             self.command,
             directory=self.directory,
             log=self.log,
-            environment=self.environment,
+            variables=self.variables,
             user=self.user,
             is_tethered=is_tethered,
         )
@@ -110,9 +124,9 @@ def last_lines(log: Path, count: int = 15) -> str:
 
 
 def probe_http(url: str, *, timeout_s: float = 3) -> str | None:
-    """None when a GET answers with 200."""
+    """None when a GET is answered with success."""
     try:
-        with urllib.request.urlopen(url, timeout=timeout_s) as answer:  # noqa: S310  # our own loopback address
-            return None if answer.status == 200 else f"answered {answer.status}"
+        with DIRECT.open(url, timeout=timeout_s):
+            return None
     except (OSError, urllib.error.HTTPError) as error:
         return str(getattr(error, "reason", error))

@@ -68,10 +68,10 @@ class PostgresServer:
                 "-p",
                 str(self.port),
                 *(f"--{name}={value}" for name, value in settings.items()),
-            ],  # fmt: skip
+            ],
             directory=self.directory,
             log=self.log,
-            environment=processes.clean_environment({"LC_ALL": "C"}),
+            variables={"LC_ALL": "C"},
             port=self.port,
             url=f"postgresql://127.0.0.1:{self.port}",
             prepare=self.prepare,
@@ -100,14 +100,22 @@ class PostgresServer:
                 os.chown(secret, *user)
             processes.run(
                 [
-                    str(_binaries() / "initdb"), "-D", str(unfinished), "-U", SUPERUSER, "--auth=scram-sha-256",
-                    f"--pwfile={secret}", "--encoding=UTF8", "--no-locale", "--no-instructions",
+                    str(_binaries() / "initdb"),
+                    "-D",
+                    str(unfinished),
+                    "-U",
+                    SUPERUSER,
+                    "--auth=scram-sha-256",
+                    f"--pwfile={secret}",
+                    "--encoding=UTF8",
+                    "--no-locale",
+                    "--no-instructions",
                     *([] if self.is_durable else ["--no-sync"]),
                 ],
                 directory=self.directory,
-                environment=processes.clean_environment({"LC_ALL": "C"}),
+                variables={"LC_ALL": "C"},
                 user=user,
-            )  # fmt: skip
+            )
         finally:
             secret.unlink(missing_ok=True)
         unfinished.rename(self.data)

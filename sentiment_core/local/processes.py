@@ -34,6 +34,7 @@ FOREIGN_NAMES = {
     "WEB_CONCURRENCY",
     "SQLALCHEMY_SILENCE_UBER_WARNING",
 }
+CLOCK_SLACK_S = 2  # the kernel counts in ticks since boot, and the boot time moves when the clock is set
 KEPT_NAMES = {"AWS_CA_BUNDLE"}
 
 
@@ -57,8 +58,8 @@ class Identity:
         """Whether this very process still runs (a zombie does not)."""
         try:
             process = psutil.Process(self.pid)
-            # The kernel counts in ticks since boot; the boot time is adjusted with the clock.
-            return abs(process.create_time() - self.created) < 2 and process.status() != psutil.STATUS_ZOMBIE
+            is_same = abs(process.create_time() - self.created) < CLOCK_SLACK_S
+            return bool(is_same and process.status() != psutil.STATUS_ZOMBIE)
         except psutil.NoSuchProcess:
             return False
 
@@ -70,6 +71,8 @@ def clean_environment(extra: Mapping[str, str], environ: Mapping[str, str] = os.
         for name, value in environ.items()
         if name in KEPT_NAMES or not (name in FOREIGN_NAMES or name.startswith(FOREIGN_PREFIXES))
     }
+    for name in ("NO_PROXY", "no_proxy"):  # loopback is never asked of a proxy
+        kept[name] = ",".join(filter(None, (environ.get(name), "127.0.0.1,localhost")))
     return {**kept, "PYTHONUNBUFFERED": "1", **extra}
 
 
@@ -78,7 +81,7 @@ def spawn(
     *,
     directory: Path,
     log: Path,
-    environment: Mapping[str, str],
+    variables: Mapping[str, str],
     user: tuple[int, int] | None = None,
     is_tethered: bool = False,
 ) -> "subprocess.Popen[bytes]":
@@ -98,7 +101,7 @@ def spawn(
         return subprocess.Popen(
             [*launcher, *command],
             cwd=directory,
-            env=dict(environment),
+            env=clean_environment(variables),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -106,13 +109,14 @@ def spawn(
         )
 
 
-def run(command: Sequence[str], *, directory: Path, environment: Mapping[str, str], user: tuple[int, int] | None = None) -> str:
+def run(command: Sequence[str], *, directory: Path, variables: Mapping[str, str], user: tuple[int, int] | None = None) -> str:
     """Run a program to its end and give its output; raises Permanent with the output when it fails."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     launcher = [sys.executable, "-I", "-S", str(LAUNCHER), *_as(user, command, directory)] if user else []
     done = subprocess.run(
         [*launcher, *command],
         cwd=directory,
-        env=dict(environment),
+        env=clean_environment(variables),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -226,6 +230,11 @@ def write_private(path: Path, content: str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def to_json(value: Any) -> str:
+    """JSON as our state files have it."""
+    return json.dumps(value, indent=1, sort_keys=True) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -42,16 +42,14 @@ class S3Server:
                 "--vfs-cache-mode",
                 "off",
                 str(self.directory / "data"),
-            ],  # fmt: skip
+            ],
             directory=self.directory,
             log=self.log,
-            environment=processes.clean_environment(
-                {
-                    # through the environment: a command line is for everybody to read; quoted, because it is a CSV list
-                    "RCLONE_AUTH_KEY": f'"{self.access_key_id},{self.secret_access_key}"',
-                    "RCLONE_CONFIG": os.devnull,
-                }
-            ),
+            variables={
+                # through the environment: a command line is for everybody to read; quoted, because it is a CSV list
+                "RCLONE_AUTH_KEY": f'"{self.access_key_id},{self.secret_access_key}"',
+                "RCLONE_CONFIG": os.devnull,
+            },
             port=self.port,
             url=self.endpoint_url,
             prepare=self.prepare,
