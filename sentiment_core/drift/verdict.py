@@ -50,7 +50,8 @@ def why_too_few(reference: pa.Table | None, current: pa.Table, *, n: int, limits
         return f"The reference has {len(reference):,} rows and {limits.min_reviews:,} are needed: {HOW_TO_MAKE_A_REFERENCE}."
     if n < limits.min_reviews or len(current) < limits.min_reviews:
         fewest = min(n, len(current))
-        return f"{fewest:,} reviews are too few to judge: chance alone moves the columns of fewer than {limits.min_reviews:,}."
+        what = "1 review is" if fewest == 1 else f"{fewest:,} reviews are"
+        return f"{what} too few to judge: chance alone moves the columns of fewer than {limits.min_reviews:,}."
     return ""
 
 
@@ -110,12 +111,14 @@ def _what_moved(word: Verdict, tests: tuple[ColumnTest, ...], findings: Findings
     foremost = max(tests, key=lambda test: findings.scores[test.name] / test.threshold)
     figures = f"{foremost.name} ({findings.scores[foremost.name]:.2f}, limit {foremost.threshold:.2f})"
     n_drifted = sum(findings.is_drifted.values())
-    if not n_drifted and word == "quiet":
+    if word == "quiet":
         return f"None of {len(tests)} columns moved past its limit; the nearest was {figures}."
-    moved = f"{n_drifted} of {len(tests)} columns moved past their limits, most of all {figures}"
+    moved = f"{n_drifted} of {len(tests)} columns moved past " + (
+        f"its limit: {figures}" if n_drifted == 1 else f"their limits, most of all {figures}"
+    )
     if word == "retrain":
         return f"{moved}: these reviews are unlike those the model was tested on."
-    return f"{moved}: worth a look; a retrain is due when {limits.retrain_share:.0%} of them move."
+    return f"{moved}. Worth a look; a retrain is due when {limits.retrain_share:.0%} of them move."
 
 
 def _say_left_out(comparison: Comparison) -> str:
