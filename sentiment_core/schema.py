@@ -5,7 +5,7 @@ a test compares it with the live catalogue. Column grammar: `_at` timestamptz in
 [0, 1], `n_` a count, `is_` a boolean, `p_` a probability. No I/O and no SQL beyond type names.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -82,6 +82,16 @@ METRICS = Field("metrics", "jsonb", "Figures behind the event", nullable=True)
 
 # What `reviews` hands to `scoring`.
 REVIEW_BATCH = arrow_schema(ROW_NUMBER, REVIEW_DATE, REVIEW_ID, PRODUCT_ID, SOURCE, CREATED_AT, RATING, LANGUAGE, TEXT)
+
+# A late label as `reviews` hands it to `store`.
+LABEL_BATCH = arrow_schema(
+    ROW_NUMBER,
+    replace(REVIEW_DATE, nullable=True),
+    REVIEW_ID,
+    LABEL,
+    RATING,
+    Field("labelled_at", "timestamptz", "When the label was given", TIMESTAMP),
+)
 
 # Statistics of a row that drift checks compare; they fall out of the scoring pass.
 DRIFT_NUMERIC = (

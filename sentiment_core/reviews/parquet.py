@@ -1,0 +1,74 @@
+"""Rows of a Parquet object, in batches of bounded size.
+
+Parquet needs seeking, so that the object is copied into an unlinked temporary file first: memory stays bounded and
+nothing is left behind after a kill.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sentiment_core.errors import Transient
+from sentiment_core.reviews.columns import fits
+from sentiment_core.reviews.rows import RawRows, Request, UnreadableObject
+
+# A batch of long texts is cut by bytes: 8,192 reviews of a megabyte would be 8 GB.
+_MAX_BATCH_BYTES = 64 << 20
+
+
+def read_parquet(stream: BinaryIO, request: Request) -> Iterator[RawRows]:
+    """The rows; raises UnreadableObject for a file that is not whole, or whose columns can never fit."""
+    with tempfile.TemporaryFile() as file:
+        _spool(stream, file, request.key)
+        try:
+            yield from _read_rows(file, request)
+        except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+            # Arrow tells of a broken file by any of these.
+            message = " ".join(str(error).split())[:300]
+            raise UnreadableObject(request.key, expected="a whole Parquet file", found=message) from error
+
+
+def _spool(stream: BinaryIO, file: BinaryIO, key: str) -> None:
+    try:
+        shutil.copyfileobj(stream, file, 1 << 20)
+    except OSError as error:
+        folder = tempfile.gettempdir()
+        raise Transient(
+            f"temporary copy of {key}", expected=f"room in {folder}", found=str(error), remedy="make room, or set TMPDIR"
+        ) from error
+    if not file.tell():
+        raise UnreadableObject(key, expected="a Parquet file", found="an empty object (0 bytes)")
+
+
+def _read_rows(file: BinaryIO, request: Request) -> Iterator[RawRows]:
+    # A buffer makes Arrow read pages as they are needed instead of whole column chunks.
+    parquet = pq.ParquetFile(file, buffer_size=1 << 20, page_checksum_verification=True)
+    names = parquet.schema_arrow.names
+    places = request.place(names)
+    for column in request.columns:
+        if column.name in places and not fits(column, kind := parquet.schema_arrow.field(places[column.name]).type):
+            expected = "strings" if column.kind == "text" else f"values that are a {column.kind}"
+            raise UnreadableObject(request.key, expected=f"{expected} in column {column.name}", found=str(kind))
+    n_before = 0
+    for group in range(parquet.num_row_groups):
+        n_rows = _rows_at_once(parquet, group, list(places), request)
+        for batch in parquet.iter_batches(n_rows, row_groups=[group], columns=list(places), use_threads=False):
+            yield RawRows(
+                numbers=np.arange(n_before, n_before + batch.num_rows),
+                columns={name: batch.column(name) for name in places},
+                n_ignored_columns=len(names) - len(places),
+            )
+            n_before += batch.num_rows
+
+
+def _rows_at_once(parquet: pq.ParquetFile, group: int, names: list[str], request: Request) -> int:
+    metadata = parquet.metadata.row_group(group)
+    chunks = [metadata.column(index) for index in range(metadata.num_columns)]
+    n_bytes = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in names)
+    bytes_a_row = max(1, n_bytes // max(1, metadata.num_rows))
+    return int(max(1, min(request.limits.batch_rows, _MAX_BATCH_BYTES // bytes_a_row)))

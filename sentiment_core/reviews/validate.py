@@ -1,0 +1,98 @@
+"""Which rows are reviews: the rules of the contract over whole columns, and what to say of a row that breaks them.
+
+Rows that hold the same identity twice are no business of this module: publishing lets the last one win.
+"""
+
+from datetime import date, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sentiment_core import schema
+from sentiment_core.domain import ReviewBatch
+from sentiment_core.policy import Reading
+from sentiment_core.reviews.columns import Findings, ratings, strings, times
+from sentiment_core.reviews.rows import Column, RawRows, shown
+
+REVIEW_COLUMNS = (
+    Column(name="review_id", kind="identifier", is_required=True),
+    Column(name="text", kind="text", is_required=True),
+    Column(name="product_id", kind="identifier"),
+    Column(name="source", kind="identifier"),
+    Column(name="created_at", kind="time"),
+    Column(name="rating", kind="rating"),
+    Column(name="language", kind="identifier"),
+)
+
+
+def validate_reviews(rows: RawRows, *, folder_date: date, limits: Reading) -> ReviewBatch:
+    """The valid rows in order, and the others as rejects with every rule they break."""
+    findings = Findings()
+    columns = {
+        "row_number": pa.array(rows.numbers, pa.int64()),
+        "review_id": checked_ids(rows, findings, limits),
+        "text": _checked_texts(rows, findings, limits),
+        "created_at": times(rows, "created_at", findings),
+        "rating": ratings(rows, "rating", findings),
+        **{name: _checked_words(rows, name, findings, limits) for name in ("product_id", "source", "language")},
+    }
+    columns["review_date"] = _review_dates(columns["created_at"], findings, folder_date, limits)
+    is_good = findings.is_good(len(rows.numbers))
+    good = {name: array.filter(is_good) for name, array in columns.items()}
+    table = pa.Table.from_arrays([good[field.name].cast(field.type) for field in schema.REVIEW_BATCH], schema=schema.REVIEW_BATCH)
+    return ReviewBatch(table=table, rejects=findings.rejects(rows, limits), n_ignored_columns=rows.n_ignored_columns)
+
+
+def checked_ids(rows: RawRows, findings: Findings, limits: Reading) -> pa.Array:
+    """The column review_id: present, printable and of a length that an index can hold."""
+    ids = strings(rows, "review_id", findings)
+    expected = f"expected 1 to {limits.max_id_chars} characters, found"
+    findings.note(pc.is_null(ids), "review_id", f"{expected} none")
+    findings.note(_is_blank(ids), "review_id", f"{expected} only blanks or none")
+    lengths = pc.utf8_length(ids)
+    findings.note(pc.greater(lengths, limits.max_id_chars), "review_id", lambda index: f"{expected} {lengths[index].as_py():,}")
+    has_control = pc.match_substring_regex(ids, r"\p{Cc}")
+    found = "expected no control characters, found"
+    findings.note(has_control, "review_id", lambda index: f"{found} {shown(ids[index].as_py())}")
+    return ids
+
+
+def _checked_texts(rows: RawRows, findings: Findings, limits: Reading) -> pa.Array:
+    texts = strings(rows, "text", findings)
+    expected = f"expected 1 to {limits.max_text_chars:,} characters, found"
+    findings.note(pc.is_null(texts), "text", f"{expected} none")
+    findings.note(_is_blank(texts), "text", f"{expected} only blanks or none")
+    lengths = pc.utf8_length(texts)
+    findings.note(pc.greater(lengths, limits.max_text_chars), "text", lambda index: f"{expected} {lengths[index].as_py():,}")
+    _note_nul(texts, "text", findings)
+    return texts
+
+
+def _checked_words(rows: RawRows, name: str, findings: Findings, limits: Reading) -> pa.Array:
+    """An optional short column; empty is null."""
+    words = strings(rows, name, findings)
+    words = pc.if_else(pc.equal(words, ""), None, words)
+    lengths = pc.utf8_length(words)
+    expected = f"expected at most {limits.max_id_chars} characters, found"
+    findings.note(pc.greater(lengths, limits.max_id_chars), name, lambda index: f"{expected} {lengths[index].as_py():,}")
+    _note_nul(words, name, findings)
+    return words
+
+
+def _review_dates(created_at: pa.Array, findings: Findings, folder_date: date, limits: Reading) -> pa.Array:
+    """UTC dates; a time far from its folder is not believed, or one typing error would make a partition of its own."""
+    dates = created_at.cast(pa.date32())
+    first, last = folder_date - timedelta(days=limits.created_days_before), folder_date + timedelta(days=1)
+    is_outside = pc.or_(pc.less(dates, pa.scalar(first)), pc.greater(dates, pa.scalar(last)))
+    expected = f"expected a time from {first} to {last} (UTC) in the folder of {folder_date}, found"
+    findings.note(is_outside, "created_at", lambda index: f"{expected} {created_at[index].as_py().isoformat()}")
+    return pc.fill_null(dates, pa.scalar(folder_date))
+
+
+def _is_blank(array: pa.Array) -> pa.Array:
+    return pc.or_(pc.equal(pc.binary_length(array), 0), pc.utf8_is_space(array))
+
+
+def _note_nul(array: pa.Array, name: str, findings: Findings) -> None:
+    # PostgreSQL's text cannot hold it.
+    findings.note(pc.match_substring(array, "\0"), name, "expected no NUL characters, found some")
