@@ -96,9 +96,7 @@ def _fit(rows: pa.Table, fresh_weight: float, seed: int) -> SentimentClassifier:
 
 def _metrics(estimator: SentimentClassifier, examples: Examples, probabilities: Any) -> dict[str, Any]:
     classes = estimator.classes_.tolist()
-    seen = (
-        examples.train.slice(0, _TRAIN_ROWS_MEASURED) if len(examples.train) <= _TRAIN_ROWS_MEASURED else _every(examples.train)
-    )
+    seen = _sample(examples.train)
     labels = np.asarray(examples.test["label"].to_pylist())
     is_fresh = pc.equal(examples.test["origin"], "fresh").to_numpy(zero_copy_only=False)
     metrics = {
@@ -117,8 +115,8 @@ def _metrics(estimator: SentimentClassifier, examples: Examples, probabilities: 
     return metrics
 
 
-def _every(rows: pa.Table) -> pa.Table:
-    return rows.take(np.linspace(0, len(rows) - 1, _TRAIN_ROWS_MEASURED).astype(np.int64))
+def _sample(rows: pa.Table) -> pa.Table:
+    return rows.take(np.linspace(0, len(rows) - 1, min(len(rows), _TRAIN_ROWS_MEASURED)).astype(np.int64))
 
 
 def _reference(estimator: SentimentClassifier, rows: pa.Table, probabilities: Any, statistics: dict[str, Any]) -> pa.Table:

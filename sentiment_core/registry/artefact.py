@@ -1,0 +1,119 @@
+"""The files of a model version: how they are written, what their digest is, and what of them is trusted.
+
+A model is read by skops with our own list of types, never with the list that its files bring along; the code that
+travels with it serves other people's processes and is never imported by ours. Nothing here talks to a server.
+"""
+
+import hashlib
+import re
+import tempfile
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml  # type: ignore[import-untyped]  # comes with MLflow
+
+from sentiment_core import schema
+from sentiment_core.domain import ModelRef
+from sentiment_core.errors import Permanent
+
+# Everything a stored model may be made of besides numpy arrays and plain values.
+TRUSTED_TYPES = ("sentiment_core.model.estimator.SentimentClassifier",)
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+_MODEL_FILE = "model.skops"
+_REFERENCE_FILE = "extra_files/reference.parquet"
+_PACKAGE = Path(__file__).resolve().parent.parent
+_DISTRIBUTIONS = ("mlflow", "nltk", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
+_LOCAL_ONLY = {"registered_model_meta"}  # written beside a downloaded model by MLflow, never stored with it
+
+
+class UntrustedModel(Permanent):
+    """The stored files are not what was registered, or hold what we do not load."""
+
+
+class Candidate(Protocol):
+    """What is registered; see `model.training.Candidate`."""
+
+    @property
+    def estimator(self) -> Any: ...  # noqa: D102
+    @property
+    def metrics(self) -> dict[str, Any]: ...  # noqa: D102
+    @property
+    def reference(self) -> pa.Table: ...  # noqa: D102
+    @property
+    def params(self) -> dict[str, Any]: ...  # noqa: D102
+
+
+def save_model(candidate: Candidate, folder: Path, run_id: str) -> None:
+    """Write everything a version consists of into a new folder; the run's id is noted in it."""
+    import mlflow.sklearn
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    with tempfile.TemporaryDirectory(prefix="sentiment-reference-") as beside:
+        reference = Path(beside) / Path(_REFERENCE_FILE).name
+        pq.write_table(candidate.reference.cast(schema.REFERENCE), reference, compression="zstd")
+        mlflow.sklearn.save_model(
+            candidate.estimator,
+            str(folder),
+            mlflow_model=Model(artifact_path="model", run_id=run_id),
+            serialization_format="skops",
+            skops_trusted_types=list(TRUSTED_TYPES),
+            # Given in full: left out, MLflow infers them by loading the model in another process (20 to 30 s).
+            signature=ModelSignature(inputs=Schema([ColSpec("string", "text")]), outputs=Schema([ColSpec("string")])),
+            pip_requirements=[f"{name}=={installed_version(name)}" for name in _DISTRIBUTIONS],
+            code_paths=[str(_PACKAGE)],
+            extra_files=[str(reference)],
+        )
+
+
+def digest_of(folder: Path) -> str:
+    """SHA-256 over the sorted (path, SHA-256) of a model's files; what a loader leaves beside them does not count."""
+    total = hashlib.sha256()
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    for name in sorted(files):
+        if name in _LOCAL_ONLY or "__pycache__" in name.split("/"):
+            continue
+        with files[name].open("rb") as stream:
+            total.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def check_digest(folder: Path, ref: ModelRef) -> None:
+    """Raise UntrustedModel when the files are not what was registered."""
+    found = digest_of(folder)
+    if found != ref.digest:
+        raise UntrustedModel(
+            f"files of model {ref.name} version {ref.version}",
+            expected=f"digest {ref.digest}",
+            found=found,
+            remedy="find out who changed them; promote another version meanwhile",
+        )
+
+
+def load_estimator(folder: Path) -> Any:
+    """The estimator of a folder whose digest has been checked."""
+    import skops.io
+
+    flavor = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8")).get("flavors", {}).get("sklearn", {})
+    storage, types = flavor.get("serialization_format"), flavor.get("skops_trusted_types") or []
+    if storage != "skops" or flavor.get("pickled_model") != _MODEL_FILE:
+        raise _untrusted(folder, "the format skops", repr(storage))
+    types = {*types, *skops.io.get_untrusted_types(file=folder / _MODEL_FILE)}
+    if not types <= set(TRUSTED_TYPES):
+        raise _untrusted(folder, "no types but " + ", ".join(TRUSTED_TYPES), ", ".join(sorted(types - set(TRUSTED_TYPES))))
+    return skops.io.load(folder / _MODEL_FILE, trusted=list(TRUSTED_TYPES))
+
+
+def load_reference(folder: Path) -> pa.Table:
+    """The reference of a folder whose digest has been checked; columns of `schema.REFERENCE`."""
+    return pq.read_table(folder / _REFERENCE_FILE).cast(schema.REFERENCE)
+
+
+def _untrusted(folder: Path, expected: str, found: str) -> UntrustedModel:
+    return UntrustedModel(
+        f"model {folder.name}", expected=expected, found=found, remedy="register models through this product only"
+    )
