@@ -4,16 +4,20 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sentiment_core.domain import ModelRef
 from sentiment_core.local.component import running
+from sentiment_core.local.mlflow_server import MlflowServer
 from sentiment_core.local.postgres import PostgresServer
 from sentiment_core.local.processes import free_port
 from sentiment_core.local.s3 import S3Server
+from sentiment_core.settings import Settings
+from sentiment_core.stages.services import Services
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 OWNER, READER = "sentiment_owner", "sentiment_reader"
@@ -122,3 +126,81 @@ def reviews_data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real reviews at {folder}; set REVIEWS_DATA_DIR to run this")
     return folder
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(server_dir: Path, postgres_server: PostgresServer, s3_server: S3Server) -> Iterator[MlflowServer]:
+    """MLflow on the embedded PostgreSQL, its artefacts in the embedded S3 and handed out by the server itself."""
+    postgres_server.ensure_database("mlflow", owner=OWNER)
+    server = MlflowServer(
+        directory=server_dir / "mlflow",
+        log=server_dir / "mlflow.log",
+        port=free_port(),
+        database_url=postgres_server.url("mlflow", user=OWNER),
+        s3=s3_server,
+    )
+    with running(server.component(), timeout_s=120):
+        yield server
+
+
+@pytest.fixture
+def services(
+    database_url: str, bucket_name: str, s3_server: S3Server, mlflow_server: MlflowServer, tmp_path: Path
+) -> Iterator[Services]:
+    """A database, a bucket and a registered model's name of this test's own."""
+    services = Services(
+        Settings(
+            database_url=database_url,
+            bucket=bucket_name,
+            s3_endpoint_url=s3_server.endpoint_url,
+            s3_access_key_id=s3_server.access_key_id,
+            s3_secret_access_key=s3_server.secret_access_key,
+            mlflow_tracking_uri=mlflow_server.tracking_uri,
+            model_name=f"sentiment-{uuid.uuid4().hex[:8]}",
+            state_dir=tmp_path / "cache",
+        )
+    )
+    yield services
+    services.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def training_set() -> Any:
+    """A small training set of synthetic film reviews (schema.SNAPSHOT)."""
+    import pyarrow as pa
+
+    from sentiment_core import schema
+    from sentiment_core.reviews.sample import generate
+
+    reviews = generate(3000, domain="films", seed=3).to_pylist()
+    labels = {1: "negative", 2: "negative", 3: "neutral", 4: "positive", 5: "positive"}
+    rows = [
+        {**dict.fromkeys(schema.SNAPSHOT.names), **{name: row[name] for name in ("review_id", "product_id", "source", "text")},
+         "label": labels[row["rating"]], "origin": "standing"}
+        for row in reviews
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=schema.SNAPSHOT)
+
+
+@pytest.fixture(scope="session")
+def candidate(training_set: Any) -> Any:
+    """A model trained on it, once."""
+    from sentiment_core.model.training import train
+    from sentiment_core.policy import read_policy
+
+    return train(training_set, policy=read_policy(REPOSITORY / "include" / "policy.toml"))
+
+
+@pytest.fixture
+def trained_model(training_set: Any, candidate: Any) -> Callable[[Services], ModelRef]:
+    """Registers the model with the given services and makes it champion; every call gives the next version."""
+
+    def register(services: Services) -> ModelRef:
+        from sentiment_core.stages.retraining import write_snapshot
+
+        key = write_snapshot(services, training_set)
+        ref = services.registry.register(candidate, snapshot_key=key, code_version="test", run_name="test", description="test")
+        services.registry.set_alias("champion", ref.version)
+        return ref
+
+    return register

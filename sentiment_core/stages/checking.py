@@ -66,10 +66,12 @@ def check_date(services: Services, day: date, ref: ModelRef, *, run_id: str) -> 
 
 def _current_sample(services: Services, day: date, version: int) -> Any:
     """The merged sample of the date's sketches, without rows that are no longer current."""
-    from sentiment_core.drift.sketch import merge
+    from sentiment_core.drift.sketch import Sketch, merge
     from sentiment_core.store import records
 
-    merged = merge(records.sketches(services.engine, day, version), size=services.policy.drift.sample_rows)
+    stored = records.sketches(services.engine, day, version)
+    parts = (Sketch.from_bytes(item.sample, n=item.n, moments=item.moments, object_id=item.object_id) for item in stored)
+    merged = merge(parts, size=services.policy.drift.sample_rows)
     return merged.keep(records.current_rows(services.engine, day, version, merged.review_ids))
 
 

@@ -25,7 +25,7 @@ def preflight(services: Services) -> dict[str, Any]:
     from sentiment_core.store.migrate import latest_version, migrate
 
     applied = migrate(services.settings.database_url)
-    services.bucket.check()
+    next(services.bucket.list("incoming/"), None)
     return {"schema_version": latest_version(), "applied": applied, "bucket": services.settings.bucket}
 
 

@@ -55,7 +55,9 @@ def connected(services, monkeypatch):
     database = urlsplit(settings.database_url)
     monkeypatch.setenv("AIRFLOW_CONN_SENTIMENT_DB", f"postgres://{database.netloc}{database.path}")
     s3 = f"aws://{quote(settings.s3_access_key_id, safe='')}:{quote(settings.s3_secret_access_key, safe='')}@/"
-    monkeypatch.setenv("AIRFLOW_CONN_REVIEWS_S3", f"{s3}?endpoint_url={quote(settings.s3_endpoint_url, safe='')}&region_name=us-east-1")
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_REVIEWS_S3", f"{s3}?endpoint_url={quote(settings.s3_endpoint_url, safe='')}&region_name=us-east-1"
+    )
     monkeypatch.setenv("SENTIMENT_BUCKET", settings.bucket)
     monkeypatch.setenv("SENTIMENT_MODEL_NAME", settings.model_name)
     monkeypatch.setenv("SENTIMENT_STATE_DIR", str(settings.state_dir))

@@ -56,7 +56,13 @@ def test_drift_sets_off_a_dag_that_exists(dagbag):
 def test_a_dag_file_imports_nothing_heavy_and_holds_no_loop_or_sql(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in tree.body:
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) else []
+        names = (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
         assert not {str(name).split(".")[0] for name in names} & HEAVY
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.For | ast.While)]
 
@@ -72,7 +78,9 @@ def test_the_schedule_fires_at_its_hour_in_utc_for_the_day_before(dag_id, hour):
     timezone = {"score_reviews": "Etc/GMT+2", "ingest_labels": "Etc/GMT+1"}[dag_id]
     source = (DAGS / f"{dag_id}.py").read_text(encoding="utf-8")
     assert f'CronPartitionTimetable("0 0 * * *", timezone="{timezone}", run_offset=-1, key_format="%Y-%m-%d")' in source
-    timetable = coerce_to_core_timetable(CronPartitionTimetable("0 0 * * *", timezone=timezone, run_offset=-1, key_format="%Y-%m-%d"))
+    timetable = coerce_to_core_timetable(
+        CronPartitionTimetable("0 0 * * *", timezone=timezone, run_offset=-1, key_format="%Y-%m-%d")
+    )
     restriction = TimeRestriction(earliest=pendulum.datetime(2026, 11, 20, 12), latest=None, catchup=True)
     info = timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=restriction)
     assert info.run_after == pendulum.datetime(2026, 11, 21, hour)
