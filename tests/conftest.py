@@ -69,6 +69,8 @@ def migrated_template(postgres_server: PostgresServer) -> str:
 def _fresh_database(server: PostgresServer, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex[:12]}"
     server.ensure_database(name, owner=OWNER, lets_in=[READER], template=template)
+    with server.session() as cursor:  # rights on a database are not cloned with it; the migrations have granted this one
+        cursor.execute(f'grant temporary on database "{name}" to sentiment_writer')
     yield server.url(name, user=OWNER)
     with server.session() as cursor:
         cursor.execute(f'drop database "{name}" with (force)')
