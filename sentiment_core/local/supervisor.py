@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,7 +105,6 @@ class Keeper(threading.Thread):
 
     def _start(self) -> None:
         self._clear()
-        _rotate(self.component.log)
         self._process = self.component.start()
         self._identity = Identity.of(self._process.pid)
         if self._identity is None:
@@ -135,7 +135,7 @@ class Keeper(threading.Thread):
 
     def _await_well(self) -> None:
         while not self._is_over():
-            missing = self.component.probe()
+            missing = self._probe()
             if missing is None:
                 return
             self._tell("starting", missing)
@@ -147,9 +147,13 @@ class Keeper(threading.Thread):
             self._stopping.wait(WATCH_EVERY_S)
             if time.monotonic() < next_probe or self._is_over():
                 continue
-            missing = self.component.probe()
+            missing = self._probe()
+            _rotate(self.component.log)
             self._tell("healthy" if missing is None else "unhealthy", missing or "")
             next_probe = time.monotonic() + PROBE_EVERY_S
+
+    def _probe(self) -> str | None:
+        return self.component.probe(self._identity.created if self._identity else 0)
 
     def _tell(self, phase: str, detail: str = "", **more: object) -> None:
         self._ledger.record(self.component.name, phase=phase, detail=detail, **more)
@@ -204,15 +208,18 @@ def waves(components: list[Component]) -> list[list[Component]]:
 
 
 def _rotate(path: Path) -> None:
+    """Keep a log within bounds while its program writes to it: it appends, so it goes on at the new end."""
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_size > LOG_LIMIT_BYTES:
-            path.replace(path.with_suffix(".log.1"))
+            shutil.copyfile(path, path.with_suffix(".log.1"))
+            os.truncate(path, 0)
 
 
 def main(state_dir: Path) -> int:
     """Run the supervisor of a stack; at once over when another one lives."""
     from sentiment_core.local.stack import LocalStack
 
+    os.umask(0o077)
     directory = StateDir(state_dir)
     directory.create()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
