@@ -1,0 +1,31 @@
+"""Airflow's own login in front of every page; a person is sent to it, a program is told 401.
+
+No users, roles or passwords of our own.
+"""
+
+from urllib.parse import urlencode
+
+from airflow.api_fastapi.app import get_cookie_path
+from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
+from airflow.api_fastapi.core_api.security import requires_access_view
+from fastapi import Depends, Request
+
+# Whoever may see Airflow's plugins may see these pages: every role from viewer up.
+LOGIN_REQUIRED = Depends(requires_access_view(AccessView.PLUGINS))
+
+
+def root_path() -> str:
+    """Where Airflow itself is mounted, without the last slash: "" or a prefix of [api] base_url."""
+    return get_cookie_path().rstrip("/")
+
+
+def is_navigation(request: Request) -> bool:
+    """Whether a person's browser asked for a page, in a tab or in a frame."""
+    return request.method == "GET" and "text/html" in request.headers.get("accept", "")
+
+
+def login_url(request: Request) -> str:
+    """Airflow's login, which comes back to the page that was asked for."""
+    path = root_path() + request.url.path.removeprefix(root_path())
+    wanted = f"{path}?{request.url.query}" if request.url.query else path
+    return f"{root_path()}/api/v2/auth/login?{urlencode({'next': wanted})}"

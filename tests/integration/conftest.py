@@ -1,0 +1,135 @@
+"""Airflow's api-server as it is delivered, with the plugin, for tests of the pages."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from sentiment_core.local.airflow_api import AirflowApi
+from sentiment_core.local.airflow_server import AirflowSecrets, AirflowServer, database_connection, s3_connection
+from sentiment_core.local.component import running
+from sentiment_core.local.postgres import PostgresServer
+from sentiment_core.local.processes import free_port
+from sentiment_core.local.s3 import S3Server
+from sentiment_core.store.engine import connect
+from sentiment_core.store.migrate import migrate
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PASSWORDS = {"admin": "only-for-tests-admin", "viewer": "only-for-tests-viewer"}
+REPORTS_BUCKET = "pages"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pages:
+    """An api-server with the plugin, and the database and bucket behind its pages."""
+
+    base_url: str
+    database_url: str = field(repr=False)
+    api: AirflowApi
+    s3: Any
+
+    def visitor(self, user: str | None = None) -> httpx.Client:
+        """A browser's worth of HTTP client that follows no redirects; logged in where a user is named."""
+        client = httpx.Client(base_url=self.base_url, timeout=60)
+        if user:
+            client.cookies.set("_token", AirflowApi(self.base_url, user, PASSWORDS[user]).token())
+        return client
+
+    def point_database_to(self, url: str) -> None:
+        """Edit the connection as a person would in the UI."""
+        self.api.patch("/api/v2/connections/sentiment_db", database_connection(url))
+
+    def execute(self, statement: str, **values: Any) -> None:
+        with connect(self.database_url).begin() as connection:
+            connection.execute(text(statement), values)
+
+    def add_check(self, check_id: int, *, window_date: date, verdict: str = "quiet", **values: Any) -> None:
+        """A run, a check of its date, and no reviews."""
+        columns = {
+            "label": {"statistic": "jensenshannon", "score": 0.31, "threshold": 0.15, "p_value": 0.001, "is_drifted": True}
+        }
+        row = {
+            "n": 1000, "p_value": 0.4, "effect": 0.05, "estimated_accuracy": 0.91, "labelled_accuracy": None,
+            "columns": json.dumps(columns), "sentence": "None of 7 columns moved past its limit.",
+            "report_url": f"s3://{REPORTS_BUCKET}/reports/date={window_date}/check-{check_id}.html",
+            "model_version": 1, "run_id": "test", "checked_at": datetime.now(UTC),
+        } | values  # fmt: skip
+        row |= {"check_id": check_id, "window_date": window_date, "verdict": verdict}
+        self.execute(
+            f"insert into sentiment.drift_checks ({', '.join(row)}) values ({', '.join(f':{name}' for name in row)})", **row
+        )
+
+    def add_reviews(self, window_date: date, *, n_positive: int, n_negative: int, model_version: int = 1) -> None:
+        """Scored reviews of a date, and the run that scored them."""
+        self.execute("select sentiment.ensure_leaf(:day)", day=window_date)
+        self.execute(
+            """insert into sentiment.scored_reviews (review_date, review_id, label, p_negative, p_positive, confidence,
+                   model_name, model_version, scored_at, run_id, object_id)
+               select :day, 'r' || i, case when i <= :n_positive then 'positive' else 'negative' end, 0.1, 0.9, 0.9,
+                   'sentiment', :version, now(), 'test', 1 from generate_series(1, :n) i""",
+            day=window_date, n_positive=n_positive, n=n_positive + n_negative, version=model_version,
+        )  # fmt: skip
+        self.execute(
+            """insert into sentiment.scoring_runs values (:day, 'test', :version, 1, :n, 3, now(), now(), 'succeeded')""",
+            day=window_date, version=model_version, n=n_positive + n_negative,
+        )  # fmt: skip
+
+    def clear(self) -> None:
+        self.execute("truncate sentiment.scored_reviews, sentiment.drift_checks, sentiment.scoring_runs")
+
+
+def reviews_database(server: PostgresServer, name: str) -> str:
+    """A database with the current schema; gives its address as the schema's owner, who may become the reader."""
+    owner = "sentiment_owner"
+    server.ensure_group("sentiment_writer")
+    server.ensure_group("sentiment_reader")
+    server.ensure_login(owner, server.password, member_of="sentiment_writer")
+    with server.session() as cursor:
+        cursor.execute(f"grant sentiment_reader to {owner}")
+    server.ensure_database(name, owner=owner)
+    url = server.url(name, user=owner)
+    migrate(url)
+    return url
+
+
+@pytest.fixture(scope="session")
+def airflow_pages(postgres_server: PostgresServer, s3_server: S3Server, s3_client: Any, server_dir: Path) -> Iterator[Pages]:
+    """Airflow's api-server alone, over the embedded PostgreSQL and S3, with its connections in the metadata database."""
+    s3_client.create_bucket(Bucket=REPORTS_BUCKET)
+    database_url = reviews_database(postgres_server, "pages")
+    postgres_server.ensure_database("airflow", owner="sentiment_owner")
+    server = AirflowServer(
+        home=server_dir / "airflow",
+        logs=server_dir,
+        port=free_port(),
+        repository=REPOSITORY,
+        postgres=postgres_server,
+        database_url=postgres_server.url("airflow", user="sentiment_owner"),
+        secrets=AirflowSecrets(
+            fernet_key="b25seS1mb3ItdGVzdHMtb25seS1mb3ItdGVzdHMtISE=",
+            jwt_secret="only-for-tests" * 5,
+            api_secret="only-for-tests" * 5,
+            passwords=PASSWORDS,
+        ),
+        connections=(
+            database_connection(database_url),
+            s3_connection(s3_server.endpoint_url, s3_server.access_key_id, s3_server.secret_access_key),
+        ),
+        task_variables={},
+    )
+    component = next(item for item in server.components() if item.name == "api-server")
+    with running(component, timeout_s=180):
+        yield Pages(base_url=server.url, database_url=database_url, api=server.api(), s3=s3_client)
+
+
+@pytest.fixture
+def pages(airflow_pages: Pages) -> Pages:
+    """The pages over an empty database."""
+    airflow_pages.clear()
+    return airflow_pages
