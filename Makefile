@@ -1,0 +1,41 @@
+# What a person types. Needs make, Python 3.12 or 3.13, and a package index in reach; nothing has to be set.
+
+# A terminal's Python settings are not ours: without byte code Airflow starts three times slower.
+unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME VIRTUAL_ENV
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help set-up demo up down status test lint lock clean
+
+help:
+	@echo 'make demo     set everything up and play five nights through Airflow (REVIEWS=DIR: with real reviews)'
+	@echo 'make up       start the embedded stack     make status   look at it     make down   stop it'
+	@echo 'make test     all tests                    make lint     format, types, layers'
+	@echo 'make lock     write requirements.txt anew  (UPGRADE=1: with the newest versions that fit)'
+	@echo '.venv/bin/sentiment --help   all commands'
+
+set-up:
+	@sh include/setup.sh
+
+demo: set-up
+	@if [ -n "$$REVIEWS" ]; then .venv/bin/sentiment demo --reviews "$$REVIEWS"; else .venv/bin/sentiment demo; fi
+
+up down status: set-up
+	@.venv/bin/sentiment $@
+
+test: set-up
+	@.venv/bin/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=85
+
+lint: set-up
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-timing
+
+lock: set-up
+	@.venv/bin/uv pip compile --quiet --universal --python-version 3.12 --no-header --no-annotate --no-emit-index-url \
+		$(if $(UPGRADE),--upgrade) --output-file requirements.txt pyproject.toml
+	@grep -c '==' requirements.txt | sed 's/$$/ packages pinned in requirements.txt/'
+
+# The environment alone; the stack's data in .local stays.
+clean:
+	@rm -rf .venv

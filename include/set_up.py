@@ -1,0 +1,117 @@
+"""Makes .venv out of requirements.txt; standard library only, because nothing is installed yet.
+
+Called by setup.sh with what .venv is made from; writes that into .venv/.made-from last, so that a set-up that was
+interrupted is taken up again. Two at once wait for each other.
+"""
+
+import configparser
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+VENV = REPOSITORY / ".venv"
+PYTHON = VENV / "bin" / "python"
+MARK = VENV / ".made-from"
+PLACE = VENV / ".made-at"
+
+
+def main(wanted: str) -> None:
+    """Bring .venv to what is wanted."""
+    (REPOSITORY / ".local").mkdir(mode=0o700, exist_ok=True)
+    with (REPOSITORY / ".local" / "set-up.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            say("Another set-up is at work here; waiting for it.")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (MARK.exists() and MARK.read_text(encoding="utf-8") == wanted and PYTHON.exists()):
+            set_up(wanted)
+
+
+def set_up(wanted: str) -> None:
+    """Create what is missing, install, and write the mark."""
+    began = time.monotonic()
+    MARK.unlink(missing_ok=True)
+    if not is_sound():
+        say(f"Creating .venv with Python {sys.version.split()[0]} ({sys.executable})")
+        shutil.rmtree(VENV, ignore_errors=True)
+        call([sys.executable, "-I", "-m", "venv", str(VENV)])
+        PLACE.write_text(str(VENV), encoding="utf-8")
+    requirements = (REPOSITORY / "requirements.txt").read_text(encoding="utf-8")
+    n_packages = len(re.findall(r"^[A-Za-z0-9]", requirements, re.MULTILINE))
+    say(f"Installing {n_packages} packages (the first time takes a minute or two)")
+    uv = re.search(r"^uv==\S+", requirements, re.MULTILINE)
+    pip = [str(PYTHON), "-I", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    call([*pip, uv.group() if uv else "uv"])
+    files = ["-r", str(REPOSITORY / "requirements.txt")]
+    try:
+        call([str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(PYTHON), *files], quiet=True)
+    except subprocess.CalledProcessError as error:
+        # uv does not read pip's configuration; where a network wants that, pip manages, slower
+        say(f"uv could not install them ({(error.output or '').strip().splitlines()[-1:]}); pip takes over, which takes longer")
+        call([*pip, *files])
+    install_ourselves()
+    MARK.write_text(wanted, encoding="utf-8")
+    say(f"Set up in {time.monotonic() - began:.0f} s.")
+
+
+def is_sound() -> bool:
+    """Whether .venv was made at this place, by a Python that is still there and of this version."""
+    settings = configparser.ConfigParser()
+    try:
+        settings.read_string("[venv]\n" + (VENV / "pyvenv.cfg").read_text(encoding="utf-8"))
+        is_here = PLACE.read_text(encoding="utf-8") == str(VENV)
+    except (OSError, configparser.Error):
+        return False
+    wanted = ".".join(map(str, sys.version_info[:3]))
+    command = [str(PYTHON), "-I", "-c", "import sys, pip; print(sys.version.split()[0])"]
+    if not (is_here and settings.get("venv", "version", fallback="") == wanted and PYTHON.exists()):
+        return False
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own Python
+    return answer.returncode == 0 and answer.stdout.strip().startswith(wanted)
+
+
+def install_ourselves() -> None:
+    """Put the repository on .venv's path, and the command `sentiment` into its bin: no build, no network."""
+    [packages] = VENV.glob("lib/python3.*/site-packages")
+    (packages / "sentiment_batch.pth").write_text(f"{REPOSITORY}\n", encoding="utf-8")
+    command = VENV / "bin" / "sentiment"
+    # sh finds Python: a first line that names it could not hold a long path, or one with a space
+    quoted = str(PYTHON).replace("'", "'\\''")
+    command.write_text(f"#!/bin/sh\nexec '{quoted}' -m sentiment_core.cli \"$@\"\n", encoding="utf-8")
+    command.chmod(0o755)
+
+
+def call(command: list[str], *, quiet: bool = False) -> None:
+    """Run a program; what it says is shown unless `quiet`, where it is in the error."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    output = subprocess.PIPE if quiet else None
+    subprocess.run(  # noqa: S603  # our own programs
+        command,
+        check=True,
+        env=environment,
+        stdout=output,
+        stderr=subprocess.STDOUT if quiet else None,
+        text=True,
+        cwd=REPOSITORY,
+    )
+
+
+def say(words: str) -> None:
+    """A line for the person who waits."""
+    print(words, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1])
+    except subprocess.CalledProcessError as problem:
+        sys.exit(f"The set-up failed: {problem}. What it says above tells why; run make again when it is mended.")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; run make again to go on")
