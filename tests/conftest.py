@@ -79,7 +79,11 @@ def _fresh_database(server: PostgresServer, template: str) -> Iterator[str]:
 @pytest.fixture
 def database_url(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
     """A fresh database with the schema, as its owner."""
-    yield from _fresh_database(postgres_server, migrated_template)
+    from sentiment_core.store.migrate import migrate
+
+    for url in _fresh_database(postgres_server, migrated_template):
+        migrate(url)  # a clone has the schema of its template, not the rights on the database
+        yield url
 
 
 @pytest.fixture

@@ -69,10 +69,11 @@ def migrate(url: str) -> list[str]:
     try:
         with engine.connect() as connection:
             pending = _pending(connection)
-            is_done = not pending and not _stale_comments(connection)
+            is_done = not pending and not _stale_comments(connection) and _has_temporary(connection)
         if is_done:
             return []
         _ensure_roles(engine)
+        _ensure_temporary(engine)
         names = []
         while name := _apply_next(engine):
             names.append(name)
@@ -147,6 +148,25 @@ def _ensure_roles(engine: Engine) -> None:
                 found="neither",
                 remedy=f"run as an administrator: CREATE ROLE {role}; GRANT {role} TO <the login of database_url>;",
             ) from error
+
+
+def _has_temporary(connection: Connection) -> bool:
+    return bool(connection.execute(statement("migrate.has_temporary"), {"role": WRITER}).scalar_one_or_none())
+
+
+def _ensure_temporary(engine: Engine) -> None:
+    """Let the writer make temporary tables, through which bulk loads pass; a right of the database, not of the schema."""
+    with engine.begin() as connection:
+        if _has_temporary(connection):
+            return
+        connection.execute(statement("migrate.grant_temporary"))  # only warns where the login may not grant it
+        if not _has_temporary(connection):
+            raise Permanent(
+                f"role {WRITER}",
+                expected="the right to make temporary tables",
+                found="neither it nor the right to grant it",
+                remedy=f"run as an administrator: GRANT TEMPORARY ON DATABASE {engine.url.database} TO {WRITER};",
+            )
 
 
 def _wanted_comments() -> dict[tuple[str, str | None], str]:

@@ -15,6 +15,12 @@ select pg_advisory_xact_lock(hashtextextended('sentiment.migrate', 0))
 -- name: missing_roles
 select name from unnest(cast(:roles as text[])) as name where not exists (select 1 from pg_roles where rolname = name)
 
+-- name: has_temporary
+select has_database_privilege(rolname, current_database(), 'TEMPORARY') from pg_roles where rolname = :role
+
+-- name: grant_temporary
+do $$ begin execute format('grant temporary on database %I to sentiment_writer', current_database()); end $$
+
 -- name: comments
 -- Relation and column (null for the relation itself) with the comment it has now.
 select c.relname as relation, null as field, obj_description(c.oid, 'pg_class') as comment

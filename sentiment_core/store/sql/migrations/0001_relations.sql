@@ -257,12 +257,3 @@ grant select on
     sentiment.scoring_runs, sentiment.drift_checks, sentiment.drift_sketches, sentiment.labels, sentiment.model_events,
     sentiment.daily_sentiment, sentiment.product_sentiment, sentiment.model_scorecard, sentiment.drift_history
 to sentiment_reader;
-
--- Bulk loads pass through temporary tables.
-do $$
-begin
-    if not has_database_privilege('sentiment_writer', current_database(), 'TEMPORARY') then
-        execute format('grant temporary on database %I to sentiment_writer', current_database());
-    end if;
-end
-$$;
