@@ -40,7 +40,7 @@ class TextRules:
     lower_case: bool = True
     strip_html: bool = True
     mark_negation: bool = False
-    """Words between a negation and the next punctuation get the suffix `_NEG` (Das and Chen 2001, as in NLTK)."""
+    """What stands between a negation and the end of its clause (one of .:;!?) gets the suffix `_NEG` (Das and Chen 2001, as in NLTK)."""
     stem: bool = True
     """Porter's stemmer, as NLTK extends it."""
     ngram_max: int = 2
