@@ -164,9 +164,9 @@ def _group_numbers(groups: pa.Array) -> npt.NDArray[np.int64]:
 def _plan(name: str, reference: pa.Table, current: pa.Table, limits: policy.Drift) -> ColumnTest:
     is_numeric = _is_numeric(name)
     old, new = _scaled(reference, name), _scaled(current, name)
-    within_group = _correlation(old, _groups(reference), is_numeric=is_numeric)
-    old_size, new_size = (effective_size(_groups(table), within_group) for table in (reference, current))
-    chance = limits.noise_multiple * float(np.sqrt(1 / old_size + 1 / new_size))
+    groups = _groups(reference), _groups(current)
+    sizes = _effective_sizes(old if is_numeric else _most_alike_label(old, groups[0]), groups)
+    chance = limits.noise_multiple * float(np.sqrt((1 / sizes).sum()))
     return ColumnTest(
         name=name,
         display=_SCALES[name][0] if name in _SCALES else name,
@@ -175,29 +175,36 @@ def _plan(name: str, reference: pa.Table, current: pa.Table, limits: policy.Drif
         # A shift of z standard errors is a Wasserstein distance of about z * sqrt(1/n + 1/R) and, for two labels, a
         # Jensen-Shannon distance of about that over sqrt(8).
         threshold=max(limits.numeric_threshold, chance) if is_numeric else max(limits.categorical_threshold, chance / np.sqrt(8)),
-        p_value=_p_value(old, new, old_size, new_size, is_numeric=is_numeric),
+        p_value=_compare_distributions(old, new, groups) if is_numeric else _compare_shares(old, new, sizes),
         reference_mean=_mean(reference, name),
         current_mean=_mean(current, name),
     )
 
 
-def _correlation(values: npt.NDArray[Any], groups: pa.Array, *, is_numeric: bool) -> float:
-    if is_numeric:
-        return intraclass_correlation(values, groups)
-    return max(intraclass_correlation((values == label).astype(np.float64), groups) for label in set(values))
+def _effective_sizes(old: Floats, groups: tuple[pa.Array, pa.Array]) -> Floats:
+    """Effective sizes of reference and night. How alike products are is learnt from the reference: drift would pass for it."""
+    within_group = intraclass_correlation(old, groups[0])
+    return np.array([effective_size(side, within_group) for side in groups])
 
 
-def _p_value(old: npt.NDArray[Any], new: npt.NDArray[Any], old_size: float, new_size: float, *, is_numeric: bool) -> float:
-    """Kolmogorov-Smirnov, or chi-squared for labels, with the effective sizes in place of the numbers of rows."""
-    if is_numeric:
-        distance = stats.ks_2samp(old, new, method="asymp").statistic
-        return float(stats.kstwobign.sf(distance * np.sqrt(old_size * new_size / (old_size + new_size))))
+def _most_alike_label(labels: npt.NDArray[Any], groups: pa.Array) -> Floats:
+    """Whether a row has the label in which rows of one product are most alike, as 0 and 1."""
+    indicators = [(labels == label).astype(np.float64) for label in sorted(set(labels))]
+    return max(indicators, key=lambda indicator: intraclass_correlation(indicator, groups))
+
+
+def _compare_distributions(old: Floats, new: Floats, groups: tuple[pa.Array, pa.Array]) -> float:
+    """The p-value of Kolmogorov-Smirnov, with the effective sizes for the share of rows below the place of the largest gap."""
+    gap = stats.ks_2samp(old, new, method="asymp")
+    old_size, new_size = _effective_sizes((old <= gap.statistic_location).astype(np.float64), groups)
+    return float(stats.kstwobign.sf(gap.statistic * np.sqrt(old_size * new_size / (old_size + new_size))))
+
+
+def _compare_shares(old: npt.NDArray[Any], new: npt.NDArray[Any], sizes: Floats) -> float:
+    """The p-value of chi-squared, with the effective sizes in place of the numbers of rows."""
     labels = sorted(set(old) | set(new))
-    if len(labels) == 1:
-        return 1.0
     shares = np.array([[np.mean(side == label) for label in labels] for side in (old, new)])
-    counts = shares * np.array([[old_size], [new_size]])
-    return float(stats.chi2_contingency(counts, correction=False).pvalue)
+    return float(stats.chi2_contingency(shares * sizes[:, np.newaxis], correction=False).pvalue)
 
 
 def _mean(table: pa.Table, name: str) -> float:
