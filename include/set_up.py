@@ -73,7 +73,7 @@ def is_sound() -> bool:
     command = [str(PYTHON), "-I", "-c", "import sys, pip; print(sys.version.split()[0])"]
     if not (is_here and settings.get("venv", "version", fallback="") == wanted and PYTHON.exists()):
         return False
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own Python
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
     return answer.returncode == 0 and answer.stdout.strip().startswith(wanted)
 
 
@@ -92,7 +92,7 @@ def call(command: list[str], *, quiet: bool = False) -> None:
     """Run a program; what it says is shown unless `quiet`, where it is in the error."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     output = subprocess.PIPE if quiet else None
-    subprocess.run(  # noqa: S603  # our own programs
+    subprocess.run(
         command,
         check=True,
         env=environment,

@@ -93,12 +93,15 @@ def status(*, as_json: Json = False) -> None:
 
 def _print_status(stack: "LocalStack", found: "Sequence[ComponentStatus]") -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column, justify in (("component", "left"), ("pid", "right"), ("port", "right"), ("healthy", "left"), ("url", "left")):
-        table.add_column(column, justify="right" if justify == "right" else "left", no_wrap=True)
+    for column in ("component", "pid", "port", "healthy", "url"):
+        table.add_column(column, justify="right" if column in ("pid", "port") else "left", no_wrap=True)
     for item in found:
-        healthy = "[green]yes[/green]" if item.healthy else f"[red]no[/red] ({item.detail})"
+        healthy = "[green]yes[/green]" if item.healthy else "[red]no[/red]"
         table.add_row(item.component, str(item.pid or "-"), str(item.port or "-"), healthy, item.url or "-")
-    Console(highlight=False, width=max(console.width, 100)).print(table)
+    console.print(table)
+    for item in found:
+        if item.pid and not item.healthy:
+            console.print(f"{item.component}: {item.detail}", markup=False)
     if all(item.healthy for item in found):
         console.print(f"\nThe UI's users are admin and viewer; passwords: {_password_hint(stack)}")
     elif any(item.pid for item in found):
@@ -117,17 +120,19 @@ def _password_hint(stack: "LocalStack") -> str:
 
 def doctor(*, as_json: Json = False) -> None:
     """Check every connection, the schema, the model and the DAGs, and say how to mend what is off."""
+    from sentiment_core.cli import load_settings
     from sentiment_core.local.doctor import examine
     from sentiment_core.local.stack import LocalStack
 
-    findings = examine(LocalStack())
+    findings = []
+    for finding in examine(LocalStack(), load_settings()):
+        findings.append(finding)
+        if not as_json:
+            console.print("[green]ok [/green]" if finding.is_ok else "[red]off[/red]", end=" ")
+            console.print(f"{finding.thing}: {finding.found}", markup=False)
+            if not finding.is_ok:
+                console.print(f"    to mend it: {finding.remedy}", markup=False)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
-    else:
-        for finding in findings:
-            mark = "[green]ok  [/green]" if finding.is_ok else "[red]off [/red]"
-            console.print(f"{mark} {finding.thing}: {finding.found}", markup=True)
-            if not finding.is_ok:
-                console.print(f"     to mend it: {finding.remedy}", markup=False)
     if not all(finding.is_ok for finding in findings):
         raise typer.Exit(1)

@@ -272,7 +272,7 @@ class LocalStack:
         if identity is None and phase in ("healthy", "unhealthy"):
             detail = "it has died"
         elif identity is not None and not is_watched:
-            detail = "nobody watches it: the supervisor has died"
+            detail = "runs, but nobody watches it: the supervisor has died"
         port = ports.get(name)
         scheme = "postgresql" if name == "postgres" else "http"
         return ComponentStatus(
