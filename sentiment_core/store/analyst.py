@@ -79,13 +79,8 @@ class Analyst:
 
     def __init__(self, url: str) -> None:
         """Connect; raises Transient or Permanent as `engine.translate` judges."""
-        engine = connect(url, role=None)
-        try:
-            pooled: Any = engine.raw_connection()
-            self._connection = pooled.driver_connection
-            pooled.detach()
-        finally:
-            engine.dispose()
+        self._session = connect(url, role=None).connect()
+        self._connection: Any = self._session.connection.driver_connection
         self._connection.set_session(readonly=True, autocommit=True)
         # Every type as the text that the server sent.
         oids = tuple(psycopg2.extensions.string_types)
@@ -97,7 +92,9 @@ class Analyst:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._connection.close()
+        self._session.invalidate()
+        self._session.close()
+        self._session.engine.dispose()
 
     def run(self, statement: str, **values: str) -> Result:
         """Run one statement; raises Refused for what PostgreSQL refuses, Transient when it went away."""

@@ -1,7 +1,13 @@
 -- Statements of migrate.py.
 
 -- name: server
-select current_setting('server_version_num')::integer as version, to_regclass('sentiment.schema_migrations') is not null as is_migrated
+-- Asked of the catalogue's tables: after waiting for another migration, to_regclass would answer from a stale cache.
+select
+    current_setting('server_version_num')::integer as version,
+    exists (
+        select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = 'sentiment' and c.relname = 'schema_migrations'
+    ) as is_migrated
 
 -- name: applied
 select version, name, sha256 from sentiment.schema_migrations order by version

@@ -6,10 +6,11 @@ from threading import Barrier
 from time import monotonic
 
 import pytest
+from sqlalchemy import text
+
 from sentiment_core.domain import Reject, ScoredBatch
 from sentiment_core.errors import Permanent, Transient
 from sentiment_core.store.ledger import new_objects, note_gone, record_failed, stage, unpublished_dates
-from sqlalchemy import text
 
 DAY = date(2026, 11, 1)
 MORNING = datetime(2026, 11, 2, 8, tzinfo=UTC)
@@ -113,7 +114,9 @@ def test_an_object_says_what_it_delivered(store):
     assert store.rows(found) == [("staged", 3, 2, 1, 1, "run", DAY, None)]
     assert unpublished_dates(store.engine) == [date(2026, 10, 31), DAY]
     quarantined = store.rows("select object_id, row_number, review_id, reason from sentiment.quarantined_reviews")
-    assert quarantined == [(result.object_id, 2, "bad\N{REPLACEMENT CHARACTER}", "text: expected words, found \N{REPLACEMENT CHARACTER}")]
+    assert quarantined == [
+        (result.object_id, 2, "bad\N{REPLACEMENT CHARACTER}", "text: expected words, found \N{REPLACEMENT CHARACTER}")
+    ]
 
 
 def test_an_object_without_a_valid_row_is_scored_at_once(store):
@@ -173,12 +176,17 @@ def test_objects_of_many_dates_staged_at_once_make_every_leaf(store):
 
 def test_an_exception_while_reading_leaves_nothing(store):
     obj = store.obj("a")
-    with pytest.raises(Permanent, match="truncated"), stage(store.engine, obj, window_date=DAY, model=store.model(1), run_id="run") as staging:  # noqa: PT012
-        staging.add(ScoredBatch(table=store.batch(["r1"]), model=store.model(1)))
-        raise Permanent("object", expected="rows", found="truncated", remedy="send it again")
+    with pytest.raises(Permanent, match="truncated"):
+        _read_half(store, obj)
     for relation in ("source_objects", "staged_reviews", "object_dates"):
         assert store.rows(EVERYTHING + relation) == [(0,)], relation
     assert new_objects(store.engine, [obj]) == [obj]
+
+
+def _read_half(store, obj):
+    with stage(store.engine, obj, window_date=DAY, model=store.model(1), run_id="run") as staging:
+        staging.add(ScoredBatch(table=store.batch(["r1"]), model=store.model(1)))
+        raise Permanent("object", expected="rows", found="truncated", remedy="send it again")
 
 
 def test_a_backend_killed_in_the_middle_of_its_copy_leaves_nothing(store, owner):
@@ -236,7 +244,9 @@ def test_ratings_become_labels_dated_when_the_review_was_written(store):
 
 def test_of_several_ratings_the_latest_stands(store):
     early, late = datetime(2026, 11, 1, 10, tzinfo=UTC), datetime(2026, 11, 1, 11, tzinfo=UTC)
-    store.deliver("a", [{"review_id": "r", "rating": 5, "created_at": late}, {"review_id": "r", "rating": 1, "created_at": early}])
+    store.deliver(
+        "a", [{"review_id": "r", "rating": 5, "created_at": late}, {"review_id": "r", "rating": 1, "created_at": early}]
+    )
     assert [row[3] for row in store.rows(LABELS)] == [5]
     store.deliver("b", [{"review_id": "r", "rating": 2, "created_at": early}])
     assert [row[3] for row in store.rows(LABELS)] == [5]

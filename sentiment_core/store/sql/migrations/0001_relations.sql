@@ -223,11 +223,12 @@ declare
 begin
     foreach parent in array array['scored_reviews', 'staged_reviews'] loop
         leaf := parent || '_' || to_char(day, 'YYYYMMDD');
-        if to_regclass('sentiment.' || leaf) is not null then
+        if exists (select from pg_class where relnamespace = 'sentiment'::regnamespace and relname = leaf) then
             continue;
         end if;
         perform pg_advisory_xact_lock(hashtextextended('sentiment.ensure_leaf', 0));
-        if to_regclass('sentiment.' || leaf) is not null then
+        -- Asked of the table pg_class: to_regclass would answer from a cache that does not know of the leaf yet.
+        if exists (select from pg_class where relnamespace = 'sentiment'::regnamespace and relname = leaf) then
             continue;
         end if;
         execute format('create table sentiment.%I (like sentiment.%I including all)', leaf, parent);
