@@ -80,7 +80,8 @@ def test_the_sentence_says_what_moved_and_what_it_means():
         " Accuracy on the labels that have arrived: 0.790."
     )
     assert judge(findings(0.02, 0.41)).sentence == (
-        "1 of 2 columns moved past its limit: unknown_share (0.41, limit 0.15). Worth a look; a retrain is due when 50% of them move."
+        "1 of 2 columns moved past its limit: unknown_share (0.41, limit 0.15). Worth a look;"
+        f" a retrain is due when {LIMITS.retrain_share:.0%} of them move."
     )
     assert judge(findings(0.02, 0.05)).sentence == (
         "None of 2 columns moved past its limit; the nearest was unknown_share (0.05, limit 0.15)."
