@@ -29,7 +29,7 @@ lint: set-up
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
-	@.venv/bin/lint-imports --no-timing
+	@.venv/bin/lint-imports --no-logo
 
 lock: set-up
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.12 --no-header --no-annotate --no-emit-index-url \

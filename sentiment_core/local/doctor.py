@@ -34,14 +34,15 @@ def examine(stack: LocalStack, settings: Settings) -> Iterator[Finding]:
     yield _checked("analysts' login", lambda: _reader(settings))
     yield _checked("S3", lambda: _bucket(settings))
     api = stack.airflow.api()
+    yield (airflow := _checked("Airflow", lambda: _airflow(api)))
     for thing, check in (
-        ("Airflow", _airflow),
         ("Airflow's connections", _connections),
         ("DAG files", _import_errors),
         ("DAGs", _dags),
         ("plugins", _plugins),
     ):
-        yield _checked(thing, lambda check=check: check(api))  # type: ignore[misc]
+        if airflow.is_ok:
+            yield _checked(thing, lambda check=check: check(api))  # type: ignore[misc]
     yield _checked("MLflow and its models", lambda: _models(settings))
 
 
@@ -54,6 +55,9 @@ def _checked(thing: str, check: Callable[[], str]) -> Finding:
 
 
 def _components(stack: LocalStack) -> Iterator[Finding]:
+    if not any(item.pid for item in stack.status()):
+        yield Finding(thing="embedded stack", is_ok=False, found="not running", remedy=START)
+        return
     for item in stack.status():
         found = f"runs, pid {item.pid}" if item.healthy else item.detail
         yield Finding(
