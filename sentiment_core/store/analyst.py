@@ -80,7 +80,8 @@ class Analyst:
     def __init__(self, url: str) -> None:
         """Connect; raises Transient or Permanent as `engine.translate` judges."""
         self._session = connect(url, role=None).connect()
-        self._connection: Any = self._session.connection.driver_connection
+        raw: Any = self._session.connection.driver_connection
+        self._connection = raw
         self._connection.set_session(readonly=True, autocommit=True)
         # Every type as the text that the server sent.
         oids = tuple(psycopg2.extensions.string_types)

@@ -3,6 +3,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from time import monotonic
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -133,6 +134,35 @@ def test_what_is_staged_while_a_date_is_published_is_published_next(store):
     store.publish()
     assert len(store.current()) == 21
     assert store.rows("select distinct status from sentiment.source_objects") == [("scored",)]
+
+
+def test_an_object_scored_anew_while_its_date_is_published_is_published_again(store, owner):
+    obj = store.obj("a")
+    store.deliver(obj, ["r1"], run_id="one")
+    store.publish()
+    store.deliver(obj, ["r1"], run_id="two", force=True)
+    with ThreadPoolExecutor(2) as pool:
+        with owner.begin() as blocker:  # the merge waits for this row, having looked at what is staged
+            blocker.execute(text("select 1 from sentiment.scored_reviews for update"))
+            publishing = pool.submit(publish, store.engine, DAY, run_id="two")
+            await_waiting(owner, 1, publishing)
+            staging = pool.submit(store.deliver, obj, ["r1"], run_id="three", force=True)
+            await_waiting(owner, 2, staging)
+        publishing.result(timeout=30)
+        staging.result(timeout=30)
+    store.publish()
+    assert store.current("run_id") == {(DAY, "r1"): "three"}
+
+
+def await_waiting(owner, n_waiting, future):
+    """Until so many sessions wait for a lock, or the future is done."""
+    waiting = text("select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()")
+    deadline = monotonic() + 30
+    while monotonic() < deadline and not future.done():
+        with owner.begin() as connection:
+            if connection.execute(waiting).scalar_one() >= n_waiting:
+                return
+    assert future.done(), "nobody came to wait"
 
 
 def test_readers_go_on_while_leaves_are_made_and_dates_published(store, reader_url):
