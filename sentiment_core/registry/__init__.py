@@ -183,6 +183,11 @@ class Registry:
             raise self._translate(thing, error) from error
         except (RequestException, ConnectionError, TimeoutError) as error:  # how transfers of files fail
             raise self._away(thing, error) from error
+        except Exception as error:
+            # MLflow straight on a database lets its errors through; naming their class would import a second vendor.
+            if type(error).__module__.startswith("sqlalchemy."):
+                raise self._away(thing, error) from error
+            raise
 
     def _translate(self, thing: str, error: Any) -> Permanent | Transient:
         if error.error_code in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"):
