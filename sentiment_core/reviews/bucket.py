@@ -20,6 +20,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
 )
+from botocore.exceptions import ConnectionError as NotConnectedError
 
 from sentiment_core.domain import ObjectVersion
 from sentiment_core.errors import Permanent, SentimentError, Transient
@@ -258,7 +259,7 @@ def _translated(thing: str) -> Iterator[None]:
         raise _from_answer(thing, error) from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise _refused(thing, str(error)) from error
-    except (HTTPClientError, IncompleteReadError) as error:
+    except (NotConnectedError, HTTPClientError, IncompleteReadError) as error:
         raise Transient(thing, expected="an answer from S3", found=str(error), remedy="try again; is the server up?") from error
     except BotoCoreError as error:
         raise Permanent(thing, expected="a valid request", found=str(error), remedy="check the S3 settings") from error

@@ -102,7 +102,7 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 def strings(rows: RawRows, name: str, findings: Findings) -> pa.Array:
     """A column as large strings; whole numbers become their digits, what is not valid UTF-8 a finding and null."""
-    array = _decoded(rows.column(name))
+    array = rows.column(name)
     if pa.types.is_floating(array.type):
         return _whole_numbers(array, name, findings)
     if not _is_text(array.type):
@@ -125,10 +125,6 @@ def _decode(value: bytes | None) -> str | bytes | None:
         return bytes(error.object[error.start : error.start + 8])
 
 
-def _decoded(array: pa.Array) -> pa.Array:
-    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
-
-
 def _whole_numbers(array: pa.Array, name: str, findings: Findings) -> pa.Array:
     array = _without_nan(array.cast(pa.float64()))
     is_whole = pc.and_(pc.equal(array, pc.floor(array)), pc.less(pc.abs(array), MAX_WHOLE_FLOAT))
@@ -143,7 +139,7 @@ def _without_nan(array: pa.Array) -> pa.Array:
 
 def ratings(rows: RawRows, name: str, findings: Findings) -> pa.Array:
     """A column as int8 between 1 and 5; empty and NaN count as null, anything else is a finding."""
-    array = _decoded(rows.column(name))
+    array = rows.column(name)
     if _is_text(array.type):
         array = _trimmed(rows, name, findings)
         is_good = pc.match_substring_regex(array, _RATING)
@@ -159,7 +155,7 @@ def ratings(rows: RawRows, name: str, findings: Findings) -> pa.Array:
 
 def times(rows: RawRows, name: str, findings: Findings) -> pa.Array:
     """A column as UTC timestamps in microseconds; naive ones mean UTC, empty ones null, others are a finding."""
-    raw = _decoded(rows.column(name))
+    raw = rows.column(name)
     if _is_text(raw.type):
         raw = _trimmed(rows, name, findings)
         result = _parsed(raw)

@@ -56,19 +56,24 @@ def _read_rows(file: BinaryIO, request: Request) -> Iterator[RawRows]:
             raise UnreadableObject(request.key, expected=f"{expected} in column {column.name}", found=str(kind))
     n_before = 0
     for group in range(parquet.num_row_groups):
-        n_rows = _rows_at_once(parquet, group, list(places), request)
+        n_rows = _rows_at_once(parquet, group, request)
         for batch in parquet.iter_batches(n_rows, row_groups=[group], columns=list(places), use_threads=False):
             yield RawRows(
                 numbers=np.arange(n_before, n_before + batch.num_rows),
-                columns={name: batch.column(name) for name in places},
+                columns={name: _plain(batch.column(name)) for name in places},
                 n_ignored_columns=len(names) - len(places),
             )
             n_before += batch.num_rows
 
 
-def _rows_at_once(parquet: pq.ParquetFile, group: int, names: list[str], request: Request) -> int:
+def _rows_at_once(parquet: pq.ParquetFile, group: int, request: Request) -> int:
+    # Of the whole group, columns not asked for included: to look at one column's metadata aborts the process where they
+    # are damaged (an exception in C++ that pyarrow does not catch).
     metadata = parquet.metadata.row_group(group)
-    chunks = [metadata.column(index) for index in range(metadata.num_columns)]
-    n_bytes = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in names)
-    bytes_a_row = max(1, n_bytes // max(1, metadata.num_rows))
+    bytes_a_row = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
     return int(max(1, min(request.limits.batch_rows, _MAX_BATCH_BYTES // bytes_a_row)))
+
+
+def _plain(array: pa.Array) -> pa.Array:
+    # Here, where it is known to mean a damaged file when an index points beyond its dictionary.
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array

@@ -43,7 +43,8 @@ anything = st.recursive(
 
 def as_parquet(rows: list[dict[str, Any]]) -> bytes:
     sink = io.BytesIO()
-    table = pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in NAMES})
+    columns = {name: pa.array([row[name] for row in rows], pa.string()) for name in NAMES}
+    table = pa.table({**columns, "product_id": columns["product_id"].dictionary_encode()})
     pq.write_table(table, sink, row_group_size=5)
     return sink.getvalue()
 
