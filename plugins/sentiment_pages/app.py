@@ -19,13 +19,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from sentiment_pages import charts, connections, views
-from sentiment_pages.login import LOGIN_REQUIRED, is_navigation, login_url
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from sentiment_core.errors import SentimentError, Transient
 from sentiment_core.reviews.bucket import Bucket, ObjectMissing
 from sentiment_core.store.overview import Check, find_check, list_nights
+from sentiment_pages import charts, connections, views
+from sentiment_pages.login import LOGIN_REQUIRED, is_navigation, login_url
 
 log = logging.getLogger(__name__)
 

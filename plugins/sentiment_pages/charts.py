@@ -157,7 +157,7 @@ def round_up(count: float) -> int:
     """The next number that reads well at the top of an axis.
 
     >>> [round_up(count) for count in (0, 7, 1540, 41_000)]
-    [2, 10, 2000, 50000]
+    [2, 8, 2000, 50000]
     """
     if count <= 2:  # noqa: PLR2004 (an axis needs a middle)
         return 2

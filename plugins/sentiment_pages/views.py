@@ -7,6 +7,7 @@ from datetime import date
 
 from sentiment_core.store.overview import Check, NightRow
 
+NOTHING = "\N{EN DASH}"
 # Word for the table, and how a sentence about the night goes on.
 VERDICTS = {
     "quiet": ("Quiet", "was quiet"),
@@ -80,16 +81,18 @@ def versions(numbers: tuple[int, ...]) -> str:
 
 
 def long_date(day: date) -> str:
-    """
+    """A date as a sentence has it.
+
     >>> long_date(date(2026, 11, 6))
     'Friday 6 November 2026'
-    """  # noqa: D212, D415 (the example says it)
+    """
     return f"{day:%A} {day.day} {day:%B %Y}"
 
 
 def percent(share: float | None) -> str:
+    """A share as a table has it; a dash for nothing.
+
+    >>> percent(0.7816), percent(None) == NOTHING
+    ('78.2%', True)
     """
-    >>> percent(0.7816), percent(None)
-    ('78.2%', '–')
-    """  # noqa: D212, D415, RUF002
-    return "–" if share is None else f"{share:.1%}"  # noqa: RUF001 (a dash stands for nothing)
+    return NOTHING if share is None else f"{share:.1%}"

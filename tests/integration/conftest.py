@@ -1,7 +1,7 @@
 """Airflow's api-server as it is delivered, with the plugin, for tests of the pages."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -25,6 +25,20 @@ PASSWORDS = {"admin": "only-for-tests-admin", "viewer": "only-for-tests-viewer"}
 REPORTS_BUCKET = "pages"
 
 
+def make_database(server: PostgresServer, name: str) -> str:
+    """A database with the current schema; gives its address as the schema's owner, who may become the reader."""
+    owner = "sentiment_owner"
+    server.ensure_group("sentiment_writer")
+    server.ensure_group("sentiment_reader")
+    server.ensure_login(owner, server.password, member_of="sentiment_writer")
+    with server.session() as cursor:
+        cursor.execute(f"grant sentiment_reader to {owner}")
+    server.ensure_database(name, owner=owner)
+    url = server.url(name, user=owner)
+    migrate(url)
+    return url
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pages:
     """An api-server with the plugin, and the database and bucket behind its pages."""
@@ -33,6 +47,7 @@ class Pages:
     database_url: str = field(repr=False)
     api: AirflowApi
     s3: Any
+    make_database: Callable[[PostgresServer, str], str]
 
     def visitor(self, user: str | None = None) -> httpx.Client:
         """A browser's worth of HTTP client that follows no redirects; logged in where a user is named."""
@@ -46,7 +61,7 @@ class Pages:
         self.api.patch("/api/v2/connections/sentiment_db", database_connection(url))
 
     def execute(self, statement: str, **values: Any) -> None:
-        with connect(self.database_url).begin() as connection:
+        with connect(self.database_url, role=None).begin() as connection:
             connection.execute(text(statement), values)
 
     def add_check(self, check_id: int, *, window_date: date, verdict: str = "quiet", **values: Any) -> None:
@@ -81,28 +96,15 @@ class Pages:
         )  # fmt: skip
 
     def clear(self) -> None:
-        self.execute("truncate sentiment.scored_reviews, sentiment.drift_checks, sentiment.scoring_runs")
-
-
-def reviews_database(server: PostgresServer, name: str) -> str:
-    """A database with the current schema; gives its address as the schema's owner, who may become the reader."""
-    owner = "sentiment_owner"
-    server.ensure_group("sentiment_writer")
-    server.ensure_group("sentiment_reader")
-    server.ensure_login(owner, server.password, member_of="sentiment_writer")
-    with server.session() as cursor:
-        cursor.execute(f"grant sentiment_reader to {owner}")
-    server.ensure_database(name, owner=owner)
-    url = server.url(name, user=owner)
-    migrate(url)
-    return url
+        for relation in ("scored_reviews", "drift_checks", "scoring_runs"):
+            self.execute(f"delete from sentiment.{relation}")
 
 
 @pytest.fixture(scope="session")
 def airflow_pages(postgres_server: PostgresServer, s3_server: S3Server, s3_client: Any, server_dir: Path) -> Iterator[Pages]:
     """Airflow's api-server alone, over the embedded PostgreSQL and S3, with its connections in the metadata database."""
     s3_client.create_bucket(Bucket=REPORTS_BUCKET)
-    database_url = reviews_database(postgres_server, "pages")
+    database_url = make_database(postgres_server, "pages")
     postgres_server.ensure_database("airflow", owner="sentiment_owner")
     server = AirflowServer(
         home=server_dir / "airflow",
@@ -125,7 +127,7 @@ def airflow_pages(postgres_server: PostgresServer, s3_server: S3Server, s3_clien
     )
     component = next(item for item in server.components() if item.name == "api-server")
     with running(component, timeout_s=180):
-        yield Pages(base_url=server.url, database_url=database_url, api=server.api(), s3=s3_client)
+        yield Pages(base_url=server.url, database_url=database_url, api=server.api(), s3=s3_client, make_database=make_database)
 
 
 @pytest.fixture

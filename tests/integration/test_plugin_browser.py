@@ -1,0 +1,258 @@
+"""The pages as a person sees them: a headless Chromium, driven over its DevTools protocol."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import time
+import urllib.request
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from websockets.sync.client import connect
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; `apt-get install chromium` to run this"),
+]
+NIGHT = date(2026, 11, 6)
+# Tries what a hostile report would: the session, Airflow's API, the page around it.
+NOSY_REPORT = b"""<!doctype html><title>loading</title><body><script>
+const tried = {};
+const note = (name, attempt) => { try { attempt(); tried[name] = 'worked'; } catch (error) { tried[name] = 'refused'; } };
+note('cookie', () => document.cookie);
+note('storage', () => localStorage.length);
+if (parent !== window) note('parent', () => parent.document.body);
+fetch('/api/v2/version').then(() => { tried.api = 'worked'; }, () => { tried.api = 'refused'; })
+  .finally(() => { document.title = JSON.stringify(tried); });
+</script>"""
+
+
+class Browser:
+    """A tab. Waits are polls with a deadline."""
+
+    def __init__(self, socket):
+        self._socket = socket
+        self._count = 0
+        self.events = []
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self(f"{domain}.enable")
+
+    def __call__(self, method, **parameters):
+        self._count += 1
+        self._socket.send(json.dumps({"id": self._count, "method": method, "params": parameters}))
+        while True:
+            message = json.loads(self._socket.recv(timeout=60))
+            if message.get("id") == self._count:
+                assert "error" not in message, message
+                return message["result"]
+            self.events.append(message)
+
+    def open(self, url):
+        self.events.clear()
+        self("Page.navigate", url=url)
+        self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
+
+    def ask(self, expression):
+        answer = self("Runtime.evaluate", expression=expression, returnByValue=True)
+        return answer["result"].get("value")
+
+    def wait(self, expression, timeout_s=40):
+        deadline = time.monotonic() + timeout_s
+        # an element comes back as true: by value it would be an empty object, or a chain without end
+        found = f"(() => {{ try {{ const it = {expression}; return it?.nodeType ? true : it }} catch {{ return null }} }})()"
+        while not (value := self.ask(found)):
+            assert time.monotonic() < deadline, f"not true in {timeout_s} s: {expression}; at {self.ask('location.href')}"
+            time.sleep(0.1)
+        return value
+
+    def type(self, selector, text):
+        self.wait(f"document.querySelector({selector!r})")
+        self.ask(f"document.querySelector({selector!r}).focus()")
+        self("Input.insertText", text=text)
+
+    def complaints(self):
+        """What the console says: refused styles, scripts and frames, failed requests, exceptions."""
+        entries = [event["params"]["entry"]["text"] for event in self.events if event["method"] == "Log.entryAdded"]
+        return entries + [event["params"] for event in self.events if event["method"] == "Runtime.exceptionThrown"]
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory):
+    """One Chromium for all tests here."""
+    folder = tmp_path_factory.mktemp("chromium")
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-port=0"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([CHROMIUM, *options, f"--user-data-dir={folder}", "about:blank"], stdout=log, stderr=log)
+        try:
+            with connect(tab_of(folder, process), max_size=None) as socket:
+                yield Browser(socket)
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+@pytest.fixture
+def browser(tab):
+    """The tab, logged in nowhere."""
+    tab.open("data:text/html,empty")
+    tab("Network.clearBrowserCookies")
+    tab("Emulation.clearDeviceMetricsOverride")
+    return tab
+
+
+def tab_of(profile: Path, process):
+    deadline = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(OSError, StopIteration):
+            port = (profile / "DevToolsActivePort").read_text().split()[0]
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as answer:
+                return next(item["webSocketDebuggerUrl"] for item in json.load(answer) if item["type"] == "page")
+        assert process.poll() is None
+        assert time.monotonic() < deadline, "Chromium did not start"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def ninety_nights(airflow_pages):
+    """Nights with checks of every verdict."""
+    pages = airflow_pages
+    pages.clear()
+    verdicts = {0: "retrain", 3: "warn", 5: "too_few", 8: "quarantine"}
+    for back in range(90):
+        day = NIGHT - timedelta(days=back)
+        pages.add_reviews(day, n_positive=70 + back % 7, n_negative=30)
+        pages.add_check(1000 - back, window_date=day, verdict=verdicts.get(back, "quiet"))
+    return pages
+
+
+@pytest.fixture
+def seen(ninety_nights):
+    """The nights, the latest with a report that means ill, the one before with a dull one."""
+    for check_id, body in {1000: NOSY_REPORT, 999: b"<title>quiet</title>"}.items():
+        key = f"reports/date={NIGHT - timedelta(days=1000 - check_id)}/check-{check_id}.html"
+        ninety_nights.s3.put_object(Bucket="pages", Key=key, Body=body)
+    return ninety_nights
+
+
+@pytest.fixture
+def visitor(browser, seen):
+    """The browser, logged in as a viewer."""
+    browser("Network.setCookie", name="_token", value=seen.visitor("viewer").cookies["_token"], url=seen.base_url)
+    return browser
+
+
+def test_a_person_logs_in_and_lands_on_the_page_asked_for(browser, seen):
+    browser.open(f"{seen.base_url}/sentiment/?before=2026-10-01")
+    browser.wait("location.pathname === '/auth/login'")
+    browser.type("input[name=username]", "viewer")
+    browser.type("input[name=password]", "only-for-tests-viewer")
+    browser.ask("document.querySelector('button[type=submit], form button').click()")
+    browser.wait("location.pathname === '/sentiment/' && location.search === '?before=2026-10-01'")
+    assert browser.wait("document.querySelector('h1').textContent") == "Nights up to Wednesday 30 September 2026"
+
+
+def test_the_nav_entry_leads_to_nights_and_on_to_a_report_and_back(visitor, seen):
+    visitor.open(f"{seen.base_url}/")
+    visitor.wait("document.querySelector('a[href$=\"plugin/sentiment\"]') !== null")
+    visitor.ask("document.querySelector('a[href$=\"plugin/sentiment\"]').click()")
+    frame = "document.querySelector('iframe[title=Sentiment]').contentDocument"
+    assert "drifted far enough" in visitor.wait(f"{frame}.querySelector('h1').textContent")
+    visitor.ask(f"{frame}.querySelector('.go a').click()")
+    assert visitor.wait(f"{frame}.querySelector('iframe') && {frame}.querySelector('h1').textContent") == "Friday 6 November 2026"
+    visitor.wait("location.pathname === '/plugin/sentiment/sentiment/checks/1000'")
+    visitor.ask(f"{frame}.querySelector('nav a').click()")
+    visitor.wait(f"{frame}.querySelector('table.nights')")
+
+
+def test_a_link_to_a_page_inside_airflow_opens_that_page(visitor, seen):
+    visitor.open(f"{seen.base_url}/plugin/sentiment/sentiment/checks/997")
+    frame = "document.querySelector('iframe[title=Sentiment]').contentDocument"
+    assert visitor.wait(f"{frame}.querySelector('h1').textContent") == "Tuesday 3 November 2026"
+
+
+def test_a_report_runs_its_scripts_and_reaches_nothing_of_airflow(visitor, seen):
+    visitor.open(f"{seen.base_url}/sentiment/reports/1000")
+    tried = json.loads(visitor.wait("document.title !== 'loading' && document.title"))
+    assert tried == {"cookie": "refused", "storage": "refused", "api": "refused"}
+
+
+def test_a_report_in_a_page_does_not_reach_that_page(visitor, seen):
+    visitor.open(f"{seen.base_url}/sentiment/checks/1000")
+    visitor.wait("document.querySelector('iframe')")
+    assert visitor.ask("document.querySelector('iframe').contentDocument") is None
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844)], ids=str)
+@pytest.mark.parametrize("path", ["", "?before=2026-10-01", "?before=2020-01-01", "checks/999", "nothing"])
+def test_pages_fit_every_screen_without_a_complaint(visitor, seen, path, size, scheme):
+    width, height = size
+    visitor("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500)
+    visitor("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    visitor.open(f"{seen.base_url}/sentiment/{path}")
+    assert visitor.ask("document.documentElement.scrollWidth") <= width
+    brightness = visitor.ask(
+        "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).reduce((sum, part) => sum + +part, 0) / 3"
+    )
+    assert (brightness > 200) == (scheme == "light")
+    assert [text for text in visitor.complaints() if "404" not in str(text)] == []
+
+
+def test_every_verdict_has_a_word_and_a_shape_of_its_own(visitor, seen):
+    visitor.open(f"{seen.base_url}/sentiment/")
+    badges = visitor.ask(
+        "[...document.querySelectorAll('.badge')].map(item => [item.textContent.trim(), item.querySelector('path').getAttribute('d')])"
+    )
+    shapes = dict(badges)
+    assert set(shapes) == {"Quiet", "Warning", "Retrain", "Quarantine", "Too few"}
+    # a filled circle and a ring: the one pair that differs by its filling
+    assert len(set(shapes.values())) == len(shapes) - 1
+
+
+def test_evidentlys_own_report_is_drawn_in_its_sandbox(visitor, seen):
+    from sentiment_core.policy import read_policy
+    from sentiment_core.reports import judge
+
+    policy = read_policy(Path(__file__).resolve().parents[2] / "include" / "policy.toml").drift
+    verdict, report = judge(
+        reviews(0.8, seed=1),
+        reviews(0.5, seed=2),
+        n=1500,
+        labelled_accuracy=None,
+        policy=policy,
+        title="A night",
+        model_version=1,
+    )
+    seen.s3.put_object(Bucket="pages", Key=f"reports/date={NIGHT}/check-1000.html", Body=report)
+    visitor.open(f"{seen.base_url}/sentiment/reports/1000")
+    drawn = visitor.wait(
+        "document.querySelectorAll('.js-plotly-plot').length || document.body.innerText.includes('Drifted Columns')"
+    )
+    assert drawn
+    assert verdict.sentence in visitor.ask("document.body.innerText")
+
+
+def reviews(positive_share, *, seed):
+    """Drift columns of 1,500 made-up reviews."""
+    random = np.random.default_rng(seed)
+    n = 1500
+    label = np.where(random.random(n) < positive_share, "positive", "negative")
+    shares = {
+        name: pa.array(random.random(n) * 0.1, pa.float32()) for name in ("unknown_share", "upper_share", "non_letter_share")
+    }
+    return pa.table(
+        {
+            "p_positive": np.where(label == "positive", 0.9, 0.1) + random.normal(0, 0.03, n),
+            "n_chars": pa.array(random.poisson(400, n), pa.int32()),
+            "n_words": pa.array(random.poisson(80, n), pa.int32()),
+            **shares,
+            "label": label,
+            "true_label": label,
+            "product_id": [f"p{number % 50}" for number in range(n)],
+        }
+    )
