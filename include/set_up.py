@@ -44,8 +44,7 @@ def set_up(wanted: str) -> None:
         call([sys.executable, "-I", "-m", "venv", str(VENV)])
         PLACE.write_text(str(VENV), encoding="utf-8")
     requirements = (REPOSITORY / "requirements.txt").read_text(encoding="utf-8")
-    n_packages = len(re.findall(r"^[A-Za-z0-9]", requirements, re.MULTILINE))
-    say(f"Installing {n_packages} packages (the first time takes a minute or two)")
+    say("Installing the packages of requirements.txt (the first time takes a minute or two)")
     uv = re.search(r"^uv==\S+", requirements, re.MULTILINE)
     pip = [str(PYTHON), "-I", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     call([*pip, uv.group() if uv else "uv"])

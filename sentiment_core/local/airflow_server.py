@@ -162,7 +162,6 @@ class AirflowServer:
                 "remote_base_log_folder": "s3://airflow-logs/tasks",
                 "remote_log_conn_id": "reviews_s3",
             },
-            "usage_data_collection": {"enabled": False},
         }
         parser = configparser.ConfigParser(interpolation=None)
         for section, values in sections.items():

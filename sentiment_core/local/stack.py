@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -247,12 +248,16 @@ class LocalStack:
 
     def _sweep(self, ledger: Ledger) -> None:
         """Stop what a dead supervisor has left."""
+
+        def end(component: Component) -> None:
+            identity = ledger.last_identity(component.name)
+            if identity is not None:
+                component.stop(identity)
+            ledger.record(component.name, pid=None, created=None, phase="stopped", detail="")
+
         for wave in reversed(waves(self.components())):
-            for component in wave:
-                identity = ledger.last_identity(component.name)
-                if identity is not None:
-                    component.stop(identity)
-                ledger.record(component.name, pid=None, created=None, phase="stopped", detail="")
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(end, wave))
 
     # looking
 

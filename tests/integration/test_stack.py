@@ -1,0 +1,233 @@
+"""A whole embedded stack of its own: up, looked at, killed in parts, healed, and gone."""
+
+import contextlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import urllib.error
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import psycopg2
+import pytest
+
+from sentiment_core.errors import SentimentError
+from sentiment_core.local import environment
+from sentiment_core.local.airflow_api import AirflowApi, local_api
+from sentiment_core.local.component import DIRECT
+from sentiment_core.local.doctor import examine
+from sentiment_core.local.processes import wait_until
+from sentiment_core.local.stack import NAMES, ComponentStatus, LocalStack
+from sentiment_core.settings import Settings
+
+pytestmark = pytest.mark.stack
+HEAL_S = 120
+
+
+def _up(stack: LocalStack) -> list[ComponentStatus]:
+    return list(stack.up(timeout_s=300))[-1]
+
+
+def _by_name(stack: LocalStack) -> dict[str, ComponentStatus]:
+    return {item.component: item for item in stack.status()}
+
+
+def _left_behind(stack: LocalStack) -> list[str]:
+    """Processes that work below the stack's folder."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(stack.directory.path):
+                found.append(" ".join(process.cmdline()))
+    return found
+
+
+@contextlib.contextmanager
+def _temporary(stack: LocalStack) -> Iterator[LocalStack]:
+    try:
+        _up(stack)
+        yield stack
+    finally:
+        stack.down()
+        left = _left_behind(stack)
+    assert left == []
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """A running stack; at its end nothing of it is left."""
+    with _temporary(LocalStack(tmp_path_factory.mktemp("a clone") / ".local")) as running:
+        yield running
+
+
+def _kill(stack: LocalStack, name: str) -> int:
+    pid = _by_name(stack)[name].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def _heals(stack: LocalStack, name: str, old_pid: int) -> bool:
+    def is_well() -> bool:
+        found = _by_name(stack)
+        return found[name].pid not in (None, old_pid) and all(item.healthy for item in found.values())
+
+    return wait_until(is_well, HEAL_S, every_s=0.3)
+
+
+def test_everything_is_up_and_status_says_where(stack: LocalStack) -> None:
+    found = stack.status()
+    assert [item.component for item in found] == list(NAMES)
+    assert all(item.healthy and item.pid for item in found)
+    addresses = stack.addresses()
+    with DIRECT.open(f"{addresses['airflow_url']}/api/v2/version") as answer:
+        assert json.load(answer)["version"].startswith("3.3.")
+    with DIRECT.open(f"{addresses['mlflow_tracking_uri']}/health") as answer:
+        assert answer.status == 200
+    assert stack.postgres.password not in json.dumps(addresses)
+
+
+def test_up_again_finds_everything_in_place(stack: LocalStack) -> None:
+    before = {item.component: item.pid for item in stack.status()}
+    assert {item.component: item.pid for item in _up(stack)} == before
+
+
+def test_the_settings_of_commands_lead_to_the_stack(stack: LocalStack) -> None:
+    settings = Settings.from_environment(environment(stack.directory.path))
+    with psycopg2.connect(settings.database_url.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
+        cursor.execute("select current_user, count(*) from sentiment.scored_reviews")
+        assert cursor.fetchone() == ("sentiment_owner", 0)
+        cursor.execute("set role sentiment_writer")
+    assert settings.reader_url is not None
+    with psycopg2.connect(settings.reader_url.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
+        cursor.execute("select count(*) from sentiment.scored_reviews")
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            cursor.execute("delete from sentiment.scored_reviews")
+
+
+def test_airflow_wants_a_login_and_knows_connections_pool_and_dags(stack: LocalStack) -> None:
+    api = local_api(stack.directory.path)
+    with pytest.raises(SentimentError, match="401"):
+        AirflowApi(api.base_url).get("/api/v2/connections")
+    with pytest.raises(SentimentError, match="401"):
+        AirflowApi(api.base_url, "admin", "admin").get("/api/v2/connections")
+    assert {item["connection_id"] for item in api.get("/api/v2/connections")["connections"]} == {"reviews_s3", "sentiment_db"}
+    [pool] = [item for item in api.get("/api/v2/pools")["pools"] if item["name"] == "sentiment"]
+    assert pool["slots"] == 2
+    assert wait_until(lambda: len(api.get("/api/v2/dags")["dags"]) == 3, 60, every_s=0.5)
+    assert api.import_errors() == []
+
+
+def test_an_operators_edit_of_a_connection_stays(stack: LocalStack) -> None:
+    api = local_api(stack.directory.path)
+    api.patch(
+        "/api/v2/connections/sentiment_db?update_mask=description",
+        {"connection_id": "sentiment_db", "conn_type": "postgres", "description": "mine"},
+    )
+    old = _kill(stack, "api-server")
+    assert _heals(stack, "api-server", old)
+    assert api.get("/api/v2/connections/sentiment_db")["description"] == "mine"
+
+
+def test_secrets_are_for_the_owner_alone(stack: LocalStack) -> None:
+    assert stat.S_IMODE(stack.directory.path.stat().st_mode) == 0o700
+    for name in ("secrets.json", "environment.json", "airflow/airflow.cfg", "airflow/passwords.json"):
+        assert stat.S_IMODE((stack.directory.path / name).stat().st_mode) == 0o600, name
+    secrets = set(stack.directory.secrets().values())
+    lines = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+    assert not [line for line in lines for secret in secrets if secret in line], "a command line is for everybody to read"
+
+
+def test_nothing_listens_beyond_loopback(stack: LocalStack) -> None:
+    ours = {item.pid for item in stack.status()}
+    for pid in list(ours):
+        ours.update(child.pid for child in psutil.Process(pid or 0).children(recursive=True))
+    listening = [item for item in psutil.net_connections("inet") if item.status == psutil.CONN_LISTEN and item.pid in ours]
+    assert {item.laddr.ip for item in listening} == {"127.0.0.1"}
+    assert {item.laddr.port for item in listening} >= set(
+        stack.directory.ports(kept=("postgres", "s3", "mlflow", "api-server")).values()
+    )
+
+
+def test_the_doctor_finds_nothing_off(stack: LocalStack) -> None:
+    findings = list(examine(stack, Settings.from_environment(environment(stack.directory.path))))
+    assert [finding for finding in findings if not finding.is_ok] == []
+    assert {"PostgreSQL", "S3", "Airflow", "DAG files", "MLflow and its models"} <= {finding.thing for finding in findings}
+
+
+def test_the_doctor_says_how_to_mend_what_is_off(stack: LocalStack) -> None:
+    api = local_api(stack.directory.path)
+    lost = api.get("/api/v2/connections/reviews_s3")
+    settings = Settings.from_environment({**environment(stack.directory.path), "SENTIMENT_BUCKET": "no-such-bucket"})
+    api._call("DELETE", "/api/v2/connections/reviews_s3")
+    try:
+        off = {finding.thing: finding for finding in examine(stack, settings) if not finding.is_ok}
+    finally:
+        stack.airflow._create_connections()
+    assert off.keys() == {"S3", "Airflow's connections"}
+    assert "reviews_s3" in off["Airflow's connections"].found
+    assert all(finding.remedy for finding in off.values())
+    assert api.get("/api/v2/connections/reviews_s3")["extra"] == lost["extra"]
+
+
+@pytest.mark.parametrize("name", ["scheduler", "mlflow", "s3"])
+def test_a_killed_component_comes_back_by_itself(stack: LocalStack, name: str) -> None:
+    assert _heals(stack, name, _kill(stack, name))
+
+
+def test_up_heals_a_killed_supervisor_and_database(stack: LocalStack) -> None:
+    with stack.postgres.session("reviews") as cursor:
+        cursor.execute("create table if not exists public.kept as select 1 as n")
+    before = _by_name(stack)
+    _kill(stack, "supervisor")
+    _kill(stack, "postgres")
+    assert not _by_name(stack)["supervisor"].healthy
+    _up(stack)
+    after = _by_name(stack)
+    assert after["postgres"].pid != before["postgres"].pid
+    assert after["s3"].pid == before["s3"].pid, "what runs well is taken over"
+    with stack.postgres.session("reviews") as cursor:
+        cursor.execute("select n from public.kept")
+        assert cursor.fetchone() == (1,)
+
+
+@pytest.fixture
+def sentiment_up() -> Callable[[Path], "subprocess.Popen[str]"]:
+    def start(state_dir: Path) -> "subprocess.Popen[str]":
+        code = f"import pathlib\nfrom sentiment_core.local.stack import LocalStack\nfor _ in LocalStack(pathlib.Path({str(state_dir)!r})).up(): pass"
+        return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+
+    return start
+
+
+def test_a_second_stack_beside_the_first_shares_nothing_and_keeps_its_data(
+    stack: LocalStack, tmp_path: Path, sentiment_up: Callable[[Path], "subprocess.Popen[str]"]
+) -> None:
+    first = _by_name(stack)
+    second = LocalStack(tmp_path / ".local")
+    try:
+        both = [sentiment_up(second.directory.path) for _ in range(2)]  # two at once: both succeed, one stack
+        assert [(process.communicate(timeout=400)[1], process.returncode) for process in both] == [("", 0)] * 2
+        assert not set(second.directory.ports(kept=NAMES).values()) & set(stack.directory.ports(kept=NAMES).values())
+        assert not set(second.directory.secrets().values()) & set(stack.directory.secrets().values())
+        second.s3.client().put_object(Bucket="reviews", Key="kept", Body=b"words")
+        assert set(second.down()) == set(NAMES) - {"supervisor"}
+        assert _left_behind(second) == []
+        assert _by_name(stack) == first
+        ports = second.directory.ports()
+        again = LocalStack(tmp_path / ".local")
+        _up(again)
+        assert again.directory.ports(kept=NAMES) == ports
+        assert again.s3.client().get_object(Bucket="reviews", Key="kept")["Body"].read() == b"words"
+        _kill(again, "supervisor")
+    finally:
+        second.down()  # without its supervisor
+    assert _left_behind(second) == []
+    assert not any(item.pid for item in second.status())
+    assert _by_name(stack) == first
+    with pytest.raises(urllib.error.URLError):
+        DIRECT.open(f"{second.addresses()['airflow_url']}/api/v2/version")
