@@ -74,15 +74,19 @@ def connect(settings: Settings) -> "Bucket":
         response_checksum_validation="when_required",
         s3={"addressing_style": "path"} if settings.s3_endpoint_url else None,
     )
-    client = boto3.session.Session().client(
-        "s3",
-        endpoint_url=settings.s3_endpoint_url,
-        aws_access_key_id=settings.s3_access_key_id,
-        aws_secret_access_key=settings.s3_secret_access_key,
-        aws_session_token=settings.s3_session_token,
-        region_name=settings.s3_region,
-        config=config,
-    )
+    try:
+        client = boto3.session.Session().client(
+            "s3",
+            endpoint_url=settings.s3_endpoint_url,
+            aws_access_key_id=settings.s3_access_key_id,
+            aws_secret_access_key=settings.s3_secret_access_key,
+            aws_session_token=settings.s3_session_token,
+            region_name=settings.s3_region,
+            config=config,
+        )
+    except (BotoCoreError, ValueError) as error:  # a profile that is not there, an address that is none
+        remedy = "check AWS_ENDPOINT_URL_S3 and AWS's other variables"
+        raise Permanent("connection to S3", expected="valid settings", found=str(error), remedy=remedy) from error
     return Bucket(client, settings.bucket)
 
 
