@@ -168,7 +168,7 @@ def test_a_server_that_is_away_is_worth_another_try(s3_settings: Settings) -> No
 
 
 def test_an_address_that_is_none_is_named(s3_settings: Settings) -> None:
-    with pytest.raises(Permanent, match="not an address.*AWS_ENDPOINT_URL_S3"):
+    with pytest.raises(Permanent, match=r"not an address.*AWS_ENDPOINT_URL_S3"):
         connect(replace(s3_settings, s3_endpoint_url="not an address"))
 
 
