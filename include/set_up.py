@@ -19,6 +19,7 @@ VENV = REPOSITORY / ".venv"
 PYTHON = VENV / "bin" / "python"
 MARK = VENV / ".made-from"
 PLACE = VENV / ".made-at"
+UNFINISHED = VENV / ".unfinished"
 
 
 def main(wanted: str) -> None:
@@ -43,6 +44,7 @@ def set_up(wanted: str) -> None:
         shutil.rmtree(VENV, ignore_errors=True)
         call([sys.executable, "-I", "-m", "venv", str(VENV)])
         PLACE.write_text(str(VENV), encoding="utf-8")
+    UNFINISHED.touch()  # a package that was cut off while it was written looks installed: then all is made anew
     requirements = (REPOSITORY / "requirements.txt").read_text(encoding="utf-8")
     say("Installing the packages of requirements.txt (the first time takes a minute or two)")
     uv = re.search(r"^uv==\S+", requirements, re.MULTILINE)
@@ -56,6 +58,7 @@ def set_up(wanted: str) -> None:
         say(f"uv could not install them ({(error.output or '').strip().splitlines()[-1:]}); pip takes over, which takes longer")
         call([*pip, *files])
     install_ourselves()
+    UNFINISHED.unlink()
     MARK.write_text(wanted, encoding="utf-8")
     say(f"Set up in {time.monotonic() - began:.0f} s.")
 
@@ -70,7 +73,7 @@ def is_sound() -> bool:
         return False
     wanted = ".".join(map(str, sys.version_info[:3]))
     command = [str(PYTHON), "-I", "-c", "import sys, pip; print(sys.version.split()[0])"]
-    if not (is_here and settings.get("venv", "version", fallback="") == wanted and PYTHON.exists()):
+    if not (is_here and not UNFINISHED.exists() and settings.get("venv", "version", fallback="") == wanted and PYTHON.exists()):
         return False
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     return answer.returncode == 0 and answer.stdout.strip().startswith(wanted)
@@ -81,9 +84,10 @@ def install_ourselves() -> None:
     [packages] = VENV.glob("lib/python3.*/site-packages")
     (packages / "sentiment_batch.pth").write_text(f"{REPOSITORY}\n", encoding="utf-8")
     command = VENV / "bin" / "sentiment"
-    # sh finds Python: a first line that names it could not hold a long path, or one with a space
+    # sh finds Python: a first line that names it could not hold a long path, or one with a space; -P: never the code of
+    # the folder one happens to stand in
     quoted = str(PYTHON).replace("'", "'\\''")
-    command.write_text(f"#!/bin/sh\nexec '{quoted}' -m sentiment_core.cli \"$@\"\n", encoding="utf-8")
+    command.write_text(f"#!/bin/sh\nexec '{quoted}' -P -m sentiment_core.cli \"$@\"\n", encoding="utf-8")
     command.chmod(0o755)
 
 
