@@ -236,7 +236,7 @@ class Story:
             f"{expected:,} distinct valid reviews were delivered, and as many rows are in sentiment.scored_reviews, each once.",
             f"{len(self.runs)} DAG runs, {n_tasks} tasks, {elapsed:.0f} s. The stack is still running:",
             "",
-            f"  Airflow   {self.airflow.base_url}   user admin, password in {LOCAL_DIR / 'ui-password'}",
+            f"  Airflow   {self.airflow.base_url}   user admin, password in {LOCAL_DIR / 'airflow' / 'passwords.json'}",
             f"  Nights    {self.airflow.base_url}/sentiment/",
             f"  MLflow    {self.services.settings.mlflow_tracking_uri}",
             '  SQL       .venv/bin/sentiment sql -c "select * from sentiment.daily_sentiment"',

@@ -55,6 +55,7 @@ def ingest_labels(services: Services, night: Night) -> dict[str, Any]:
 
 
 def _ingest_object(services: Services, obj: ObjectVersion, day: date) -> dict[str, int]:
+    from sentiment_core.reviews.bucket import ObjectMissing
     from sentiment_core.reviews.labels import read_labels
     from sentiment_core.reviews.layout import quarantine_key
     from sentiment_core.reviews.read import UnreadableObject, reject_lines
@@ -70,7 +71,7 @@ def _ingest_object(services: Services, obj: ObjectVersion, day: date) -> dict[st
                     counts["n_labels"] += outcome.n_labels
                     counts["n_quarantined"] += len(rejects)
                     rejected.write(reject_lines(obj.key, rejects))
-        except UnreadableObject as error:
+        except (UnreadableObject, ObjectMissing) as error:
             log.warning("%s", error)
             return {"n_objects": 1, "n_failed": 1}
         if rejected.tell():

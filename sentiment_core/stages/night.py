@@ -102,8 +102,9 @@ def score_objects(
 
 
 def _score_object(services: Services, night: Night, model: Any, obj: ObjectVersion) -> dict[str, int]:
-    from sentiment_core.reviews.bucket import ObjectChanged
+    from sentiment_core.reviews.bucket import ObjectChanged, ObjectMissing
     from sentiment_core.reviews.layout import folder_date_of
+    from sentiment_core.reviews.read import UnreadableObject
     from sentiment_core.store.ledger import record_failed
 
     window_date = folder_date_of(obj.key)
@@ -115,7 +116,7 @@ def _score_object(services: Services, night: Night, model: Any, obj: ObjectVersi
         if current is None or current == obj:
             raise
         return _score_object(services, night, model, current)
-    except Permanent as error:
+    except (UnreadableObject, ObjectMissing) as error:
         log.warning("%s", error)
         record_failed(services.engine, obj, window_date=window_date, run_id=night.run_id, reason=str(error))
         return {"n_failed": 1}

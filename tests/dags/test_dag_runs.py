@@ -27,7 +27,10 @@ def run(dagbag, connected):
     """Run a DAG to its end and give its state and the state of each task."""
 
     def run_dag(dag_id: str, **conf):
-        dagrun = dagbag.dags[dag_id].test(run_conf=conf)
+        dag = dagbag.dags[dag_id]
+        for task in dag.tasks:
+            task.retry_delay = timedelta(seconds=1)  # `dag.test()` waits for it
+        dagrun = dag.test(run_conf=conf)
         return dagrun.state, {task.task_id: task.state for task in dagrun.get_task_instances()}
 
     return run_dag
@@ -39,7 +42,7 @@ def retrains(monkeypatch):
     from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
     seen = []
-    monkeypatch.setattr(TriggerDagRunOperator, "execute", lambda self, _context: seen.append((self.trigger_run_id, self.conf)))
+    monkeypatch.setattr(TriggerDagRunOperator, "execute", lambda self, context: seen.append((self.trigger_run_id, self.conf)))
     return seen
 
 

@@ -191,8 +191,8 @@ def test_a_retried_run_keeps_its_model_and_a_backfill_takes_the_nights_own(champ
     stages.publish_dates(champion, night, first, [])
     second = trained_model(champion)
     assert second.version == first.version + 1
-    assert stages.resolve_model(champion, night).version == first.version
     backfill = stages.Night(window_date=DAY, run_id="b", kind="backfill", model="as-of", force=False, allow_retrain=False)
     assert stages.resolve_model(champion, backfill).version == first.version
     tomorrow = stages.Night(window_date=DAY, run_id="n", kind="manual", model="champion", force=False, allow_retrain=False)
     assert stages.resolve_model(champion, tomorrow).version == second.version
+    assert stages.resolve_model(champion, night).version == first.version
