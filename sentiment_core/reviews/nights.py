@@ -31,9 +31,9 @@ class Sizes:
 
     n_training: int = 7_000
     n_quiet: int = 1_500
-    n_mixed: tuple[int, ...] = (2_700, 1_300)
+    n_mixed: tuple[int, ...] = (2_800, 1_200)
     """Half of each is foreign."""
-    foreign_labelled_share: tuple[float, ...] = (0.85, 0.45)
+    foreign_labelled_share: tuple[float, ...] = (0.9, 0.5)
     base_labelled_share: float = 0.04
 
 

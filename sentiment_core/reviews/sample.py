@@ -166,7 +166,7 @@ def _mix(shared: list[Phrase], own: list[Phrase], own_share: float) -> list[Phra
 
 def _spread(phrases: list[Phrase], length: int) -> list[Phrase]:
     """A list of about that length in which the first phrases stand most often: some words are on everybody's lips."""
-    weights = [1.0 / (rank + 3) for rank in range(len(phrases))]
+    weights = [1.0 / (rank + 1.5) for rank in range(len(phrases))]
     counts = [max(1, round(length * weight / sum(weights))) for weight in weights]
     return [phrase for phrase, count in zip(phrases, counts, strict=True) for _ in range(count)]
 
@@ -195,7 +195,7 @@ def _catalogue(domain: str) -> list[Product]:
 def _popularity(index: int) -> float:
     # Zipf's law over a scrambled order, so that every stretch of the catalogue has popular and forgotten products;
     # the offset keeps the most popular product under about three per cent of all reviews.
-    return float(1.0 / (4 + (index * 7919) % 1009))
+    return float(1.0 / (12 + (index * 7919) % 1009))
 
 
 def _invent_name(rng: random.Random) -> str:
