@@ -50,17 +50,26 @@ def set_up(wanted: str) -> None:
     uv = re.search(r"^uv==\S+", requirements, re.MULTILINE)
     pip = [str(PYTHON), "-I", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     call([*pip, uv.group() if uv else "uv"])
-    files = ["-r", str(REPOSITORY / "requirements.txt")]
-    try:
-        call([str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(PYTHON), *files], quiet=True)
-    except subprocess.CalledProcessError as error:
-        # uv does not read pip's configuration; where a network wants that, pip manages, slower
-        say(f"uv could not install them ({(error.output or '').strip().splitlines()[-1:]}); pip takes over, which takes longer")
-        call([*pip, *files])
+    install(pip)
     install_ourselves()
     UNFINISHED.unlink()
     MARK.write_text(wanted, encoding="utf-8")
     say(f"Set up in {time.monotonic() - began:.0f} s.")
+
+
+def install(pip: list[str]) -> None:
+    """Install what requirements.txt pins: with uv, or, where a network wants pip's own settings, with pip."""
+    files = ["-r", str(REPOSITORY / "requirements.txt")]
+    uv = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(PYTHON)]
+    for options in ([], ["--system-certs"]):  # the second where a company's proxy signs with its own certificate
+        try:
+            call([*uv, *options, *files], quiet=True)
+        except subprocess.CalledProcessError as error:
+            problem = str(error.output)
+        else:
+            return
+    say(f"uv could not install them; pip tries, which takes longer. uv said: {problem.strip()}")
+    call([*pip, *files])
 
 
 def is_sound() -> bool:
