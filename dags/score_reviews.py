@@ -27,7 +27,7 @@ NIGHTLY = CronPartitionTimetable("0 0 * * *", timezone="Etc/GMT+2", run_offset=-
     schedule=NIGHTLY,
     start_date=wiring.START,
     catchup=False,
-    max_active_runs=2,  # nights are independent; more at once only compete for the same cores
+    max_active_runs=4,  # nights are independent; the pool bounds how many score at the same moment
     dagrun_timeout=timedelta(hours=12),
     default_args=wiring.DEFAULT_ARGS,
     doc_md=__doc__,

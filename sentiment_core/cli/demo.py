@@ -68,7 +68,8 @@ def _plan(reviews: Path | None, seed: int) -> "DemoPlan":
 
     note = LOCAL_DIR / "demo.json"
     source = str(reviews.resolve()) if reviews else "synthetic"
-    last_date = datetime.now(UTC).date() - timedelta(days=1)
+    # Not yesterday: that night belongs to the schedule, whose run waits for its folder as soon as the DAG is unpaused.
+    last_date = datetime.now(UTC).date() - timedelta(days=2)
     if note.is_file():
         played = json.loads(note.read_text(encoding="utf-8"))
         if played["source"] != source or played["seed"] != seed:

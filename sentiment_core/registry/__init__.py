@@ -151,7 +151,7 @@ class Registry:
             client.set_registered_model_alias(self.name, alias, str(version))
 
     def versions(self) -> list[dict[str, Any]]:
-        """Every version, oldest first: version, aliases, digest, snapshot, code_version, description, created_at, mlflow_run_id."""
+        """Every version, oldest first: version, aliases, digest, snapshot, code_version, run, description, created_at, mlflow_run_id."""
         with self._mlflow(f"model {self.name}") as client:
             found = client.search_model_versions(f"name='{self.name}'", max_results=10_000)
             if not found:
@@ -164,6 +164,7 @@ class Registry:
                 "digest": version.tags.get(_TAG + "digest"),
                 "snapshot": version.tags.get(_TAG + "snapshot") or None,
                 "code_version": version.tags.get(_TAG + "code_version"),
+                "run": version.tags.get(_TAG + "run"),
                 "description": version.description or "",
                 "created_at": datetime.fromtimestamp(version.creation_timestamp / 1000, UTC).isoformat(),
                 "mlflow_run_id": version.run_id,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sentiment_core import __version__, schema
 from sentiment_core.domain import ModelRef, ObjectVersion
-from sentiment_core.errors import Permanent
+from sentiment_core.errors import Permanent, Transient
 from sentiment_core.stages.services import Services
 
 if TYPE_CHECKING:
@@ -43,9 +43,8 @@ def build_snapshot(services: Services, *, run_id: str, reason: str, snapshot: st
             remedy="put labelled reviews under snapshots/ and name the key, or run `make demo`",
         )
     standing = read_snapshot(services, standing_key)
-    standing = standing.set_column(
-        standing.schema.get_field_index("origin"), "origin", pa.array(["standing"] * len(standing), pa.string())
-    )
+    place = standing.schema.get_field_index("origin")
+    standing = standing.set_column(place, "origin", pa.array(["standing"] * len(standing), pa.string())).cast(schema.SNAPSHOT)
     fresh = _fresh_rows(services, standing) if champion else standing.slice(0, 0)
     needed = services.policy.retrain.min_fresh_labels
     if champion and not snapshot and len(fresh) < needed:
@@ -118,9 +117,15 @@ def train_candidate(
     from sentiment_core.model.training import train
 
     candidate = train(read_snapshot(services, snapshot), policy=services.policy, progress=on_progress)
-    ref = services.registry.register(
-        candidate, snapshot_key=snapshot, code_version=code_version(), run_name=run_id, description=reason
+    registered = next(
+        (item for item in services.registry.versions() if (item["run"], item["snapshot"]) == (run_id, snapshot)), None
     )
+    if registered:  # this run has come this far before: one retrain, one version
+        ref = services.registry.resolve(registered["version"])
+    else:
+        ref = services.registry.register(
+            candidate, snapshot_key=snapshot, code_version=code_version(), run_name=run_id, description=reason
+        )
     services.registry.set_alias("challenger", ref.version)
     _event(services, ref.version, "registered", reason, run_id=run_id, snapshot=snapshot, metrics=candidate.metrics)
     return ref
@@ -181,9 +186,17 @@ def _champion(services: Services) -> ModelRef | None:
     from sentiment_core.registry import NoModel
 
     try:
-        return services.registry.resolve("champion")
+        champion = services.registry.resolve("champion")
     except NoModel:
         return None
+    if champion.is_degraded:
+        raise Transient(
+            "retrain",
+            expected="an answer from MLflow, to know the champion",
+            found=f"none; version {champion.version} is what the cache remembers",
+            remedy="try again when MLflow is back",
+        )
+    return champion
 
 
 def _event(

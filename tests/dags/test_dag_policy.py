@@ -27,7 +27,7 @@ def test_a_dag_says_what_it_is_whose_it_is_and_how_long_it_may_take(dagbag, dag_
     assert len(dag.doc_md) > 200
     assert dag.tags
     assert dag.catchup is False
-    assert 1 <= dag.max_active_runs <= 2
+    assert 1 <= dag.max_active_runs <= 4
     assert dag.dagrun_timeout
     assert set(dag.params) == PARAMS[dag_id]
     assert all(dag.params.get_param(name).description for name in dag.params)
