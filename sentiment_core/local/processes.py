@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from sentiment_core.errors import Permanent
+from sentiment_core.errors import Permanent, Transient
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 FOREIGN_PREFIXES = ("AIRFLOW", "_AIRFLOW", "MLFLOW", "_MLFLOW", "AWS_", "SENTIMENT_", "PG", "RCLONE", "GUNICORN", "UVICORN")
@@ -110,7 +110,7 @@ def spawn(
 
 
 def run(command: Sequence[str], *, directory: Path, variables: Mapping[str, str], user: tuple[int, int] | None = None) -> str:
-    """Run a program to its end and give its output; raises Permanent with the output when it fails."""
+    """Run a program to its end and give its output; raises Transient with the output when it fails."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     launcher = [sys.executable, "-I", "-S", str(LAUNCHER), *_as(user, command, directory)] if user else []
     done = subprocess.run(
@@ -125,7 +125,7 @@ def run(command: Sequence[str], *, directory: Path, variables: Mapping[str, str]
         check=False,
     )
     if done.returncode:
-        raise Permanent(
+        raise Transient(
             f"program {Path(command[0]).name}",
             expected="exit status 0",
             found=f"{done.returncode}: {done.stdout.strip()[-2000:]}",

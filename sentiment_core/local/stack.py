@@ -190,11 +190,15 @@ class LocalStack:
             time.sleep(0.2)
 
     def _ensure_supervisor(self) -> None:
-        if self.directory.supervisor() is not None:
-            return
         ledger = Ledger(self.directory)
+        supervisor = self.directory.supervisor()
+        if supervisor is not None:
+            if not any(ledger.known(name).get("problem") for name in NAMES):
+                return
+            # What failed may have been mended in our own code, which the old one has loaded; the new one takes over the rest.
+            processes.stop(supervisor, with_signal=signal.SIGKILL)
         for name in NAMES:
-            ledger.record(name, phase="waiting", detail="for the supervisor", n_restarts=0)
+            ledger.record(name, phase="waiting", detail="for the supervisor", problem=None, n_restarts=0)
         process = processes.spawn(
             [sys.executable, "-m", "sentiment_core.local.supervisor", str(self.directory.path)],
             directory=self.directory.path / "state",
@@ -217,7 +221,11 @@ class LocalStack:
                 found="it has ended",
                 remedy=f"see {last_lines(self.directory.log('supervisor'))}",
             )
+        ledger = Ledger(self.directory)
         for item in found:
+            problem = ledger.known(item.component).get("problem")
+            if problem:
+                raise Permanent(problem.pop("thing"), **problem)
             if not item.healthy and (is_late or item.n_restarts >= GIVE_UP_RESTARTS):
                 family = Transient if is_late else Permanent
                 raise family(

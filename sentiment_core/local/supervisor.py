@@ -17,6 +17,7 @@ import threading
 import time
 from pathlib import Path
 
+from sentiment_core.errors import Permanent
 from sentiment_core.local.component import Component
 from sentiment_core.local.processes import Identity
 from sentiment_core.local.state import Ledger, StateDir
@@ -28,6 +29,7 @@ STEADY_S = 60.0  # after this long a death counts as the first again
 WATCH_EVERY_S = 0.5
 PROBE_EVERY_S = 5.0
 LOG_LIMIT_BYTES = 20_000_000
+PARTS = ("thing", "expected", "found", "remedy")  # of an error of ours
 
 
 class Keeper(threading.Thread):
@@ -51,9 +53,9 @@ class Keeper(threading.Thread):
             began = time.monotonic()
             try:
                 self._live()
-                problem = "ended"
+                problem: Exception | str = "ended"
             except Exception as error:  # a component that cannot be prepared is tried again
-                problem = str(error)
+                problem = error
                 log.exception("%s", self.component.name)
             self.is_well.clear()
             if self._stopping.is_set():
@@ -62,8 +64,9 @@ class Keeper(threading.Thread):
             if time.monotonic() - began > STEADY_S:
                 pause_s = FIRST_PAUSE_S
             n_restarts += 1
-            log.warning("%s: %s; starting it again in %.0f s", self.component.name, problem.splitlines()[0], pause_s)
-            self._tell("restarting", problem, n_restarts=n_restarts)
+            log.warning("%s: %s; starting it again in %.0f s", self.component.name, problem, pause_s)
+            self._ledger.record(self.component.name, n_restarts=n_restarts)
+            self._tell_problem(problem)
             self._stopping.wait(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
@@ -80,7 +83,9 @@ class Keeper(threading.Thread):
         self._await_well()
         if self._is_over():
             return
-        self.component.complete()
+        self._complete()
+        if self._is_over():
+            return
         self.is_well.set()
         self._tell("healthy")
         log.info("%s is healthy", self.component.name)
@@ -141,6 +146,20 @@ class Keeper(threading.Thread):
             self._tell("starting", missing)
             self._stopping.wait(0.25)
 
+    def _complete(self) -> None:
+        """Do what follows a start, again and again until it succeeds: the program itself is well and goes on."""
+        pause_s = FIRST_PAUSE_S
+        while not self._is_over():
+            try:
+                self.component.complete()
+            except Exception as error:  # whatever it is, it is told, and a person may mend it meanwhile
+                log.exception("%s", self.component.name)
+                self._tell_problem(error)
+                self._stopping.wait(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            else:
+                return
+
     def _watch(self) -> None:
         next_probe = time.monotonic() + PROBE_EVERY_S
         while not self._is_over():
@@ -155,8 +174,14 @@ class Keeper(threading.Thread):
     def _probe(self) -> str | None:
         return self.component.probe(self._identity.created if self._identity else 0)
 
-    def _tell(self, phase: str, detail: str = "", **more: object) -> None:
-        self._ledger.record(self.component.name, phase=phase, detail=detail, **more)
+    def _tell(self, phase: str, detail: str = "") -> None:
+        self._ledger.record(self.component.name, phase=phase, detail=detail, problem=None)
+
+    def _tell_problem(self, problem: Exception | str) -> None:
+        """A permanent error is told with all its parts: waiting will not help whoever waits."""
+        parts = {name: vars(problem)[name] for name in PARTS} if isinstance(problem, Permanent) else None
+        phase = "failed" if parts else "restarting"
+        self._ledger.record(self.component.name, phase=phase, detail=str(problem), problem=parts)
 
     def stop(self) -> None:
         """End the program; the thread has seen `stopping` by then."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sentiment_core.errors import Permanent
 from sentiment_core.local import supervisor as supervising
 from sentiment_core.local.component import Component
 from sentiment_core.local.processes import wait_until
@@ -95,6 +96,28 @@ def test_a_failing_preparation_is_told_and_tried_again(
         assert wait_until(look, 20, every_s=0.005)
     assert "the disk is full" in seen
     assert Ledger(state).known("one")["n_restarts"] == 2
+
+
+def test_a_permanent_problem_is_told_in_full_and_the_program_goes_on(
+    tmp_path: Path, component: Callable[..., Component], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervising, "FIRST_PAUSE_S", 0.05)
+    state = StateDir(tmp_path / "state")
+    parts = {"thing": "schema", "expected": "version 3", "found": "version 4", "remedy": "update this code"}
+    is_mended = threading.Event()
+
+    def complete() -> None:
+        if not is_mended.is_set():
+            raise Permanent(**parts)
+
+    with supervised(state, component("one", complete=complete)) as running:
+        assert wait_until(lambda: Ledger(state).known("one").get("problem") == parts, 20)
+        first = Ledger(state).identity("one")
+        assert not running.keepers["one"].is_well.is_set()
+        is_mended.set()
+        assert running.keepers["one"].is_well.wait(20)
+        assert Ledger(state).identity("one") == first
+        assert wait_until(lambda: Ledger(state).known("one")["problem"] is None, 20)
 
 
 def test_a_successor_takes_over_what_runs_as_described_and_renews_the_rest(
