@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _say_progress(found: "Sequence[ComponentStatus]", ready: set[str], began: fl
             console.print(f"  {time.monotonic() - began:3.0f} s  {item.component} is ready")
     left = [f"{item.component} ({item.detail})" for item in found if not item.healthy]
     if left:
-        spinner.update(f"waiting for {', '.join(left)}"[: max(20, console.width - 4)])
+        spinner.update(escape(f"waiting for {', '.join(left)}"[: max(20, console.width - 4)]))
 
 
 def down() -> None:

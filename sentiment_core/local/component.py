@@ -129,4 +129,5 @@ def probe_http(url: str, *, timeout_s: float = 3) -> str | None:
         with DIRECT.open(url, timeout=timeout_s):
             return None
     except (OSError, urllib.error.HTTPError) as error:
-        return str(getattr(error, "reason", error))
+        reason = getattr(error, "reason", error)
+        return "not listening yet" if isinstance(reason, ConnectionRefusedError) else str(reason)

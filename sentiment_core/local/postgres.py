@@ -129,7 +129,7 @@ class PostgresServer:
             with self.session(timeout_s=3) as cursor:
                 cursor.execute("select 1")
         except psycopg2.OperationalError as error:
-            return str(error).strip().splitlines()[-1]
+            return str(error).strip().splitlines()[-1] if processes.accepts(self.port) else "not listening yet"
         return None
 
     @contextlib.contextmanager
