@@ -29,7 +29,7 @@ class Sizes:
     always; with half as many every second candidate is held.
     """
 
-    n_training: int = 7_000
+    n_training: int = 9_000
     n_quiet: int = 1_500
     n_mixed: tuple[int, ...] = (2_800, 1_200)
     """Half of each is foreign."""
