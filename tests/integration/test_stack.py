@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -14,7 +15,11 @@ from pathlib import Path
 import psutil
 import psycopg2
 import pytest
+from typer.testing import CliRunner, Result
 
+import sentiment_core.local
+import sentiment_core.local.stack
+from sentiment_core import cli
 from sentiment_core.errors import SentimentError
 from sentiment_core.local import environment
 from sentiment_core.local.airflow_api import AirflowApi, local_api
@@ -89,6 +94,45 @@ def test_everything_is_up_and_status_says_where(stack: LocalStack) -> None:
     with DIRECT.open(f"{addresses['mlflow_tracking_uri']}/health") as answer:
         assert answer.status == 200
     assert stack.postgres.password not in json.dumps(addresses)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result]:
+    """A command of `sentiment`, on a stack given or on one that never ran."""
+
+    def run(*words: str, on: LocalStack | None = None) -> Result:
+        state_dir = on.directory.path if on else tmp_path / "never ran"
+        monkeypatch.setattr(sentiment_core.local.stack, "LocalStack", lambda: LocalStack(state_dir))
+        monkeypatch.setattr(sentiment_core.local, "environment", lambda: environment(state_dir))
+        return CliRunner().invoke(cli.app, list(words))
+
+    return run
+
+
+def test_the_commands_tell_of_a_running_stack(stack: LocalStack, command: Callable[..., Result]) -> None:
+    table = command("status", on=stack)
+    assert table.exit_code == 0
+    for item in stack.status():
+        assert re.search(rf"^{item.component} +{item.pid} +({item.port}|-) +yes", table.output, re.MULTILINE)
+    assert "passwords.json" in table.output
+    answer = json.loads(command("status", "--json", on=stack).output)
+    assert answer.keys() == {"components", "airflow_url", "mlflow_tracking_uri", "s3_endpoint_url", "database_url"}
+    assert {item["component"] for item in answer["components"]} == set(NAMES)
+    assert command("up", on=stack).output.startswith("The stack is up.\nAirflow   http://127.0.0.1:")
+    advice = command("doctor", on=stack)
+    assert advice.exit_code == 0
+    assert "off" not in advice.output.split()
+
+
+def test_the_commands_tell_what_to_do_where_nothing_runs(command: Callable[..., Result]) -> None:
+    table = command("status")
+    assert table.exit_code == 1
+    assert "start it with `make up`" in table.output
+    assert json.loads(command("status", "--json").output)["airflow_url"] is None
+    assert command("down").output == "Nothing was running.\n"
+    advice = command("doctor")
+    assert advice.exit_code == 1
+    assert "make up" in str(advice.exception or advice.output)
 
 
 def test_up_again_finds_everything_in_place(stack: LocalStack) -> None:
