@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psutil
+
 from sentiment_core.errors import Permanent
 from sentiment_core.local import processes
 from sentiment_core.local.component import Component
@@ -91,6 +93,7 @@ class PostgresServer:
         if user:
             os.chown(self.directory, *user)
         if self.data.exists():
+            self._forget_recycled_pid()
             return
         unfinished = self.directory / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -120,6 +123,17 @@ class PostgresServer:
         finally:
             secret.unlink(missing_ok=True)
         unfinished.rename(self.data)
+
+    def _forget_recycled_pid(self) -> None:
+        """After a reboot the server's old id may be another program's; PostgreSQL would refuse to start beside it."""
+        lock = self.data / "postmaster.pid"
+        try:
+            process = psutil.Process(int(lock.read_text(encoding="utf-8").split()[0]))
+            is_ours = process.name() == "postgres" and process.cwd() == os.path.realpath(self.data)
+        except (FileNotFoundError, IndexError, ValueError, psutil.Error):
+            return  # none, or one that PostgreSQL judges better than we
+        if not is_ours:
+            lock.unlink()
 
     def probe(self) -> str | None:
         """None when the superuser can log in."""

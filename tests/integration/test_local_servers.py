@@ -55,6 +55,18 @@ def test_postgres_keeps_its_data_in_a_folder_closed_to_others(tmp_path: Path) ->
     assert not processes.accepts(server.port)
 
 
+def test_postgres_starts_although_its_old_id_is_another_programs_now(tmp_path: Path) -> None:
+    server = PostgresServer(
+        directory=tmp_path / "postgres", log=tmp_path / "log", port=processes.free_port(), password="p", is_durable=False
+    )
+    server.prepare()
+    lock = server.data / "postmaster.pid"
+    lock.write_text(f"{os.getpid()}\n{server.data}\n1\n{server.port}\n\n127.0.0.1\n")
+    os.chown(lock, server.data.stat().st_uid, -1)
+    with running(server.component()):
+        assert lock.read_text().split()[0] != str(os.getpid())
+
+
 def test_s3_gives_back_what_was_put_and_refuses_wrong_keys(s3_server: S3Server, s3_client: Any, bucket_name: str) -> None:
     s3_client.put_object(Bucket=bucket_name, Key="a b/ü.txt", Body=b"words")
     assert s3_client.get_object(Bucket=bucket_name, Key="a b/ü.txt")["Body"].read() == b"words"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.error
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
 import psutil
@@ -20,7 +21,7 @@ from typer.testing import CliRunner, Result
 import sentiment_core.local
 import sentiment_core.local.stack
 from sentiment_core import cli
-from sentiment_core.errors import SentimentError
+from sentiment_core.errors import Permanent, SentimentError, Transient
 from sentiment_core.local import environment
 from sentiment_core.local.airflow_api import AirflowApi, local_api
 from sentiment_core.local.component import DIRECT
@@ -237,6 +238,54 @@ def test_up_heals_a_killed_supervisor_and_database(stack: LocalStack) -> None:
     with stack.postgres.session("reviews") as cursor:
         cursor.execute("select n from public.kept")
         assert cursor.fetchone() == (1,)
+
+
+def test_a_run_goes_through_and_its_log_lies_in_s3(stack: LocalStack) -> None:
+    api = local_api(stack.directory.path)
+    api.unpause("ingest_labels")
+    run_id = api.trigger("ingest_labels", conf={"date": "2026-11-01"}, run_id="by-hand")["dag_run_id"]
+    seen: list[str] = []
+    assert api.wait("ingest_labels", run_id, timeout_s=180, on_tick=lambda run: seen.append(run["state"])) == "success"
+    assert seen[-1] == "success"
+    assert {item["task_id"]: item["state"] for item in api.task_instances("ingest_labels", run_id)} == {
+        "preflight": "success",
+        "ingest": "success",
+    }
+    assert api.xcom("ingest_labels", run_id, "ingest")["n_labels"] == 0
+    assert "preflight" in api.task_log("ingest_labels", run_id, "preflight")
+    prefix = f"tasks/dag_id=ingest_labels/run_id={run_id}/"
+
+    def n_logs() -> int:
+        return stack.s3.client().list_objects_v2(Bucket="airflow-logs", Prefix=prefix)["KeyCount"]
+
+    assert wait_until(lambda: n_logs() == 2, 30, every_s=0.5)
+
+
+def test_what_does_not_end_in_time_or_does_not_exist_is_said(stack: LocalStack) -> None:
+    api = local_api(stack.directory.path)
+    with pytest.raises(Permanent, match="no_such_dag"):
+        api.unpause("no_such_dag", timeout_s=0.1)
+    api.trigger("retrain_model", run_id="paused-for-good", conf={"reason": "test"})
+    with pytest.raises(Transient, match="state queued"):
+        api.wait("retrain_model", "paused-for-good", timeout_s=0.5)
+
+
+def test_a_backfill_outlives_the_death_of_supervisor_database_and_scheduler(stack: LocalStack) -> None:
+    api = local_api(stack.directory.path)
+    api.unpause("ingest_labels")
+    backfill = api.backfill("ingest_labels", date(2026, 11, 1), date(2026, 11, 4))
+
+    def is_running() -> bool:
+        runs = api.dag_runs("ingest_labels", run_type="backfill")
+        return any(task["state"] == "running" for run in runs for task in api.task_instances("ingest_labels", run["dag_run_id"]))
+
+    assert wait_until(is_running, 60, every_s=0.2)
+    for name in ("supervisor", "postgres", "scheduler"):
+        _kill(stack, name)
+    _up(stack)
+    assert api.wait_backfill(backfill["id"], timeout_s=300)["completed_at"]
+    runs = {run["partition_key"]: run["state"] for run in api.dag_runs("ingest_labels", run_type="backfill")}
+    assert runs == {f"2026-11-0{day}": "success" for day in (1, 2, 3, 4)}
 
 
 @pytest.fixture
