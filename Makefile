@@ -2,6 +2,9 @@
 
 # A terminal's Python settings are not ours: without byte code Airflow starts three times slower.
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME VIRTUAL_ENV
+ifeq ($(PATH),)
+export PATH := /usr/local/bin:/usr/bin:/bin
+endif
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .PHONY: help set-up demo up down status test lint lock clean
