@@ -87,21 +87,27 @@ def plan_nights(
         corpus = make_corpus(seed, n_base=n_base + n_base // 10, n_foreign=n_foreign)
     else:
         corpus = read_corpus(reviews_dir, seed, n_foreign=n_foreign, min_foreign=min(n_foreign, sum(_half(MIN_SIZES.n_mixed))))
-    fitting = _fit(wanted, len(corpus.base) / n_base, len(corpus.foreign) / n_foreign)
+    fitting = _fit(wanted, len(corpus.base) / n_base, len(corpus.foreign) / n_foreign if n_foreign else 1.0)
     training, rest = _split_by_product(corpus.base, fitting.n_training, seed)
     _check(corpus, training, rest, fitting, wanted, n_quiet_nights=n_quiet_nights)
     nights = _play(corpus, rest, fitting, seed=seed, last_date=last_date, n_quiet_nights=n_quiet_nights)
     return DemoPlan(
         training=_snapshot(training),
         nights=nights,
-        story=f"{len(training):,} labelled reviews ({corpus.base_name}) to start from; {n_quiet_nights} quiet nights of the same, "
-        f"then {len(fitting.n_mixed)} nights half of which is {corpus.foreign_name}, with labels arriving a day later for a part.",
+        story=_tell(corpus, len(training), n_quiet_nights, len(fitting.n_mixed)),
     )
 
 
 def expected_identities(night: Night) -> set[tuple[date, str]]:
     """Distinct valid identities that a night delivers, read again from its files in another way than the machine's."""
     return delivered_identities(night.deliveries, night.date)
+
+
+def _tell(corpus: Corpus, n_training: int, n_quiet: int, n_mixed: int) -> str:
+    start = f"{n_training:,} labelled reviews ({corpus.base_name}) to start from; {n_quiet} quiet nights of the same"
+    if not n_mixed:
+        return f"{start}."
+    return f"{start}, then {n_mixed} nights half of which is {corpus.foreign_name}, with labels arriving a day later for a part."
 
 
 def _half(sizes: Sequence[int]) -> list[int]:

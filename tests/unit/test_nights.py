@@ -121,6 +121,14 @@ def test_the_same_seed_gives_the_same_bytes(plan):
     assert plan_nights(reviews_dir=None, seed=4, last_date=LAST, sizes=SMALL).nights != plan.nights
 
 
+def test_there_may_be_quiet_nights_alone():
+    plan = plan_nights(
+        reviews_dir=None, seed=3, last_date=LAST, n_quiet_nights=1, sizes=Sizes(n_training=400, n_quiet=120, n_mixed=())
+    )
+    assert [night.is_mixed for night in plan.nights] == [False]
+    assert "half of which" not in plan.story
+
+
 def test_a_folder_starts_from_its_largest_file_and_mixes_in_the_least_alike(tmp_path):
     write_films(tmp_path / "cinema.parquet", 1_600, positive=positive, rating=None)
     write_films(tmp_path / "cinema_too.parquet", 200, seed=9, positive=positive)
