@@ -182,7 +182,7 @@ class Story:
     def _tell_night(self, night: "DemoNight", run_id: str) -> None:
         from sentiment_core.store.records import scoring_run
 
-        run = scoring_run(self.services.engine, run_id, night.date)
+        run = scoring_run(self.services.engine, run_id, night.date) or {}
         check = self._latest_check(night.date)
         self.say(
             f"{night.date}  {run['n_scored']:,} rows scored by version {run['model_version']}, "
@@ -194,7 +194,8 @@ class Story:
 
         for event in events(self.services.engine):
             if event["run_id"] == run_id:
-                self.say(f"           version {event['model_version']} {event['event']}: {event['reason']}")
+                said = "" if event["event"] == "registered" else f": {event['reason']}"
+                self.say(f"           version {event['model_version']} {event['event']}{said}")
 
     def _latest_check(self, day: date) -> dict[str, Any]:
         from sentiment_core.store.records import nights
@@ -209,17 +210,10 @@ class Story:
         expected = len({identity for night in plan.nights for identity in expected_identities(night)})
         dates = [night.date for night in plan.nights]
         found, distinct = count_scored(self.services.engine, min(dates), max(dates))
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in ("night", "reviews", "positive", "model", "verdict", "report"):
-            table.add_column(name, justify="right" if name in ("reviews", "positive", "model") else "left")
-        for row in sorted(nights(self.services.engine, limit=1000), key=lambda row: row["review_date"]):
-            if row["review_date"] in dates:
-                table.add_row(
-                    str(row["review_date"]), f"{row['n_reviews']:,}", f"{row['positive_share']:.0%}", str(row["model_version"]),
-                    row["verdict"], f"{self.airflow.base_url}/sentiment/reports/{row['check_id']}",
-                )  # fmt: skip
+        shown = [row for row in nights(self.services.engine, limit=1000) if row["review_date"] in dates]
         console.print()
-        console.print(table, soft_wrap=True)
+        console.print(_night_table(sorted(shown, key=lambda row: row["review_date"]), self.airflow.base_url))
+        self._print_versions()
         console.print()
         if not expected == found == distinct:
             raise Permanent(
@@ -246,3 +240,46 @@ class Story:
         )
         for line in lines:
             console.print(line, soft_wrap=True)
+
+    def _print_versions(self) -> None:
+        """The figures of each promoted version on the held-out reviews, side by side."""
+        from sentiment_core.store.records import events
+
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in (
+            "model",
+            "promoted (UTC)",
+            "right on fresh reviews",
+            "on standing reviews",
+            "champion before: fresh",
+            "standing",
+        ):
+            table.add_column(name, justify="left" if name.startswith("promoted") else "right")
+        for event in events(self.services.engine):
+            if event["event"] == "promoted":
+                table.add_row(
+                    str(event["model_version"]), f"{event['at'].astimezone(UTC):%Y-%m-%d %H:%M}", *_figures(event["metrics"])
+                )
+        console.print(table)
+        console.print()
+
+
+def _figures(metrics: dict[str, Any]) -> list[str]:
+    found = []
+    for side in ("candidate", "champion"):
+        for part in ("test_fresh", "test_standing"):
+            figures = (metrics.get(side) or {}).get(part)
+            found.append(f"{figures['accuracy']:.1%} of {figures['n']:,}" if figures else "-")
+    return found
+
+
+def _night_table(rows: Sequence[dict[str, Any]], base_url: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("night", "reviews", "positive", "model", "verdict", "report"):
+        table.add_column(name, justify="right" if name in ("reviews", "positive", "model") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(
+            str(row["review_date"]), f"{row['n_reviews']:,}", f"{row['positive_share']:.0%}", str(row["model_version"]),
+            row["verdict"], f"{base_url}/sentiment/reports/{row['check_id']}",
+        )  # fmt: skip
+    return table

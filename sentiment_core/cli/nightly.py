@@ -8,12 +8,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from sentiment_core.cli import load_settings
 from sentiment_core.stages.services import Services
 
-console = Console()
+console = Console(highlight=False)
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -25,12 +26,13 @@ def register(app: typer.Typer) -> None:
 
 
 def _day(text: str) -> date:
+    complaint = f"expected a date such as 2026-11-20, found {text!r}"
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        raise typer.BadParameter(complaint)
     try:
-        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-            raise ValueError(text)
         return date.fromisoformat(text)
     except ValueError as error:
-        raise typer.BadParameter(f"expected a date such as 2026-11-20, found {text!r}") from error
+        raise typer.BadParameter(complaint) from error
 
 
 def _model(text: str) -> str:
@@ -118,20 +120,18 @@ def models(as_json: Json = False) -> None:
     if not versions:
         typer.echo("No version is registered yet. `make demo` trains one; so does a run of the DAG retrain_model.")
         return
-    console.print(_model_table(versions))
+    for version in versions:
+        console.print(f"[bold]version {version['version']}[/bold]  {', '.join(version['aliases'])}")
+        console.print(_history(version["events"]))
 
 
 def _plain(value: Any) -> str:
     return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _model_table(versions: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("version", "alias", "at (UTC)", "event", "reason"):
-        table.add_column(name, overflow="fold", ratio=1 if name == "reason" else None)
-    for version in versions:
-        for place, event in enumerate(version["events"] or [{}]):
-            at = event["at"].astimezone(UTC).strftime("%Y-%m-%d %H:%M") if event else ""
-            first = (str(version["version"]), ", ".join(version["aliases"])) if place == 0 else ("", "")
-            table.add_row(*first, at, event.get("event", ""), event.get("reason", ""))
+def _history(events: list[dict[str, Any]]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for event in events:
+        at = event["at"].astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+        table.add_row("", at, event["event"], escape(event["reason"]))
     return table

@@ -39,13 +39,23 @@ def airflow_database():
 
 
 @pytest.fixture(scope="session")
-def dagbag(airflow_database):
+def read_dags(airflow_database):
+    """Reads the DAG files, as the dag-processor does."""
     from airflow.dag_processing.dagbag import DagBag
 
     sys.path.insert(0, str(REPOSITORY / "dags"))
-    bag = DagBag(dag_folder=str(REPOSITORY / "dags"), bundle_path=REPOSITORY / "dags", bundle_name="dags-folder")
-    assert bag.import_errors == {}
-    return bag
+
+    def read():
+        bag = DagBag(dag_folder=str(REPOSITORY / "dags"), bundle_path=REPOSITORY / "dags", bundle_name="dags-folder")
+        assert bag.import_errors == {}
+        return bag
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def dagbag(read_dags):
+    return read_dags()
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ from datetime import date, timedelta
 
 import pytest
 from airflow.utils.state import DagRunState
+from sqlalchemy import text
+
 from sentiment_core.reviews.layout import incoming_prefix, labels_prefix
 from sentiment_core.reviews.sample import generate
-from sqlalchemy import text
 
 DAY = date(2026, 11, 10)
 
@@ -23,11 +24,11 @@ def deliver(services, table, day: date = DAY, *, name: str = "a.jsonl") -> None:
 
 
 @pytest.fixture
-def run(dagbag, connected):
+def run(read_dags, connected):
     """Run a DAG to its end and give its state and the state of each task."""
 
     def run_dag(dag_id: str, **conf):
-        dag = dagbag.dags[dag_id]
+        dag = read_dags().dags[dag_id]  # anew: a test run writes its params into the DAG
         for task in dag.tasks:
             task.retry_delay = timedelta(seconds=1)  # `dag.test()` waits for it
         dagrun = dag.test(run_conf=conf)
@@ -158,4 +159,4 @@ def test_labels_arrive_and_the_retrain_learns_from_them(run, connected, trained_
     )
     assert event == "promoted", metrics
     assert connected.registry.resolve("champion").version == 2
-    assert rows(connected, "select count(*) from sentiment.model_events where event = 'registered'") == [(2,)]
+    assert rows(connected, "select model_version from sentiment.model_events where event = 'registered'") == [(2,)]
