@@ -14,8 +14,10 @@ import sys
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
+_SECBIT_NO_SETUID_FIXUP = 4
 _CAP_DAC_OVERRIDE = 1
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -46,6 +48,8 @@ def main(arguments: list[str]) -> None:
 def become(user: tuple[int, int], *, reach: bool) -> None:
     """Give up root for `user` (uid, gid), keeping the capability to open paths when `reach` is set."""
     if reach:
+        # initdb asks access(2) about its neighbour, which looks at capabilities only under this bit
+        _prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP)
         _prctl(_PR_SET_KEEPCAPS, 1)
     os.setgroups([])
     os.setgid(user[1])

@@ -168,6 +168,25 @@ def test_a_folder_closed_to_others_is_seen_as_such(tmp_path: Path) -> None:
     assert processes.is_reachable(tmp_path / "open" / "closed", user) is top_is_open
 
 
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="only root on Linux gives itself up and keeps a capability"
+)
+def test_root_becomes_nobody_who_can_still_reach_a_closed_folder_but_nothing_more(tmp_path: Path) -> None:
+    program = tmp_path / "closed" / "program"
+    program.parent.mkdir(mode=0o700)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    code = (
+        "import os, pathlib\n"
+        f"print(os.getuid(), os.access({str(program)!r}, os.X_OK), len(pathlib.Path({str(program)!r}).read_text()))\n"
+        "caps = dict(line.split(':\\t') for line in pathlib.Path('/proc/self/status').read_text().splitlines() if 'Cap' in line)\n"
+        "print(caps['CapEff'], caps['CapPrm'])\n"
+        "try:\n    os.setuid(0)\nexcept PermissionError:\n    print('not root again')\n"
+    )
+    said = processes.run([sys.executable, "-c", code], directory=tmp_path / "closed", variables={}, user=(65534, 65534))
+    assert said.splitlines() == ["65534 True 10", "0000000000000002 0000000000000002", "not root again"]
+
+
 def test_ports_are_remembered_and_given_up_only_to_strangers(tmp_path: Path) -> None:
     state = StateDir(tmp_path)
     first = state.ports()
