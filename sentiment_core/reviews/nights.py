@@ -38,7 +38,7 @@ class Sizes:
 
 
 # Below this a part is no demonstration: drift checks want 200 reviews, a retrain 200 labels, a promotion 50 held out.
-MIN_SIZES = Sizes(n_training=800, n_quiet=250, n_mixed=(640, 300))
+MIN_SIZES = Sizes(n_training=800, n_quiet=250, n_mixed=(640, 250))
 
 
 @dataclass(frozen=True, kw_only=True)
