@@ -1,8 +1,13 @@
 """Real servers for tests: each started once a session on a free port, gone at its end."""
 
+import contextlib
+import json
 import os
 import shutil
+import subprocess
 import tempfile
+import time
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,8 +56,8 @@ def postgres_server(server_dir: Path) -> Iterator[PostgresServer]:
     )
     with running(server.component()):
         server.ensure_group("sentiment_writer")
-        server.ensure_login(OWNER, PASSWORD, member_of="sentiment_writer")
         server.ensure_login(READER, PASSWORD)
+        server.ensure_login(OWNER, PASSWORD, member_of=("sentiment_writer", READER))
         yield server
 
 
@@ -210,3 +215,104 @@ def trained_model(training_set: Any, candidate: Any) -> Callable[[Services], Mod
         return ref
 
     return register
+
+
+class Browser:
+    """A tab of a headless Chromium, driven over its DevTools protocol. Waits are polls with a deadline."""
+
+    def __init__(self, socket):
+        self._socket = socket
+        self._count = 0
+        self.events = []
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self(f"{domain}.enable")
+
+    def __call__(self, method, **parameters):
+        self._count += 1
+        self._socket.send(json.dumps({"id": self._count, "method": method, "params": parameters}))
+        while True:
+            message = json.loads(self._socket.recv(timeout=60))
+            if message.get("id") == self._count:
+                assert "error" not in message, message
+                return message["result"]
+            self.events.append(message)
+
+    def open(self, url):
+        self.events.clear()
+        self("Page.navigate", url=url)
+        self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
+
+    def ask(self, expression):
+        answer = self("Runtime.evaluate", expression=expression, returnByValue=True)
+        return answer["result"].get("value")
+
+    def wait(self, expression, timeout_s=40):
+        deadline = time.monotonic() + timeout_s
+        # an element comes back as true: by value it would be an empty object, or a chain without end
+        found = f"(() => {{ try {{ const it = {expression}; return it?.nodeType ? true : it }} catch {{ return null }} }})()"
+        while not (value := self.ask(found)):
+            assert time.monotonic() < deadline, f"not true in {timeout_s} s: {expression}; at {self.ask('location.href')}"
+            time.sleep(0.1)
+        return value
+
+    def type(self, selector, text):
+        self.wait(f"document.querySelector({selector!r})")
+        self.ask(f"document.querySelector({selector!r}).focus()")
+        self("Input.insertText", text=text)
+
+    def click(self, selector):
+        self.wait(f"document.querySelector({selector!r})")
+        self.ask(f"document.querySelector({selector!r}).click()")
+
+    def log_in(self, user, password):
+        """Fill in Airflow's own login form, on which the tab stands."""
+        self.wait("location.pathname === '/auth/login'")
+        self.type("input[name=username]", user)
+        self.type("input[name=password]", password)
+        self.click("button[type=submit], form button")
+
+    def complaints(self):
+        """What the console says: refused styles, scripts and frames, failed requests, exceptions."""
+        entries = [event["params"]["entry"]["text"] for event in self.events if event["method"] == "Log.entryAdded"]
+        return entries + [event["params"] for event in self.events if event["method"] == "Runtime.exceptionThrown"]
+
+
+@pytest.fixture(scope="session")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One Chromium for all tests."""
+    from websockets.sync.client import connect
+
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no Chromium on this machine; `apt-get install chromium` to run this")
+    folder = tmp_path_factory.mktemp("chromium")
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-port=0"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([chromium, *options, f"--user-data-dir={folder}", "about:blank"], stdout=log, stderr=log)
+        try:
+            with connect(_tab_of(folder, process), max_size=None) as socket:
+                yield Browser(socket)
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def _tab_of(profile: Path, process: "subprocess.Popen[bytes]") -> str:
+    deadline = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(OSError, StopIteration):
+            port = (profile / "DevToolsActivePort").read_text(encoding="ascii").split()[0]
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as answer:
+                return str(next(item["webSocketDebuggerUrl"] for item in json.load(answer) if item["type"] == "page"))
+        assert process.poll() is None
+        assert time.monotonic() < deadline, "Chromium did not start"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def browser(tab: Browser) -> Browser:
+    """The tab, logged in nowhere."""
+    tab.open("data:text/html,empty")
+    tab("Network.clearBrowserCookies")
+    tab("Emulation.clearDeviceMetricsOverride")
+    return tab

@@ -1,24 +1,14 @@
 """The pages as a person sees them: a headless Chromium, driven over its DevTools protocol."""
 
-import contextlib
 import json
-import shutil
-import subprocess
-import time
-import urllib.request
 from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from websockets.sync.client import connect
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; `apt-get install chromium` to run this"),
-]
+pytestmark = pytest.mark.browser
 NIGHT = date(2026, 11, 6)
 # Tries what a hostile report would: the session, Airflow's API, the page around it.
 NOSY_REPORT = b"""<!doctype html><title>loading</title><body><script>
@@ -30,91 +20,6 @@ if (parent !== window) note('parent', () => parent.document.body);
 fetch('/api/v2/version').then(() => { tried.api = 'worked'; }, () => { tried.api = 'refused'; })
   .finally(() => { document.title = JSON.stringify(tried); });
 </script>"""
-
-
-class Browser:
-    """A tab. Waits are polls with a deadline."""
-
-    def __init__(self, socket):
-        self._socket = socket
-        self._count = 0
-        self.events = []
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self(f"{domain}.enable")
-
-    def __call__(self, method, **parameters):
-        self._count += 1
-        self._socket.send(json.dumps({"id": self._count, "method": method, "params": parameters}))
-        while True:
-            message = json.loads(self._socket.recv(timeout=60))
-            if message.get("id") == self._count:
-                assert "error" not in message, message
-                return message["result"]
-            self.events.append(message)
-
-    def open(self, url):
-        self.events.clear()
-        self("Page.navigate", url=url)
-        self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
-
-    def ask(self, expression):
-        answer = self("Runtime.evaluate", expression=expression, returnByValue=True)
-        return answer["result"].get("value")
-
-    def wait(self, expression, timeout_s=40):
-        deadline = time.monotonic() + timeout_s
-        # an element comes back as true: by value it would be an empty object, or a chain without end
-        found = f"(() => {{ try {{ const it = {expression}; return it?.nodeType ? true : it }} catch {{ return null }} }})()"
-        while not (value := self.ask(found)):
-            assert time.monotonic() < deadline, f"not true in {timeout_s} s: {expression}; at {self.ask('location.href')}"
-            time.sleep(0.1)
-        return value
-
-    def type(self, selector, text):
-        self.wait(f"document.querySelector({selector!r})")
-        self.ask(f"document.querySelector({selector!r}).focus()")
-        self("Input.insertText", text=text)
-
-    def complaints(self):
-        """What the console says: refused styles, scripts and frames, failed requests, exceptions."""
-        entries = [event["params"]["entry"]["text"] for event in self.events if event["method"] == "Log.entryAdded"]
-        return entries + [event["params"] for event in self.events if event["method"] == "Runtime.exceptionThrown"]
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory):
-    """One Chromium for all tests here."""
-    folder = tmp_path_factory.mktemp("chromium")
-    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-port=0"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([CHROMIUM, *options, f"--user-data-dir={folder}", "about:blank"], stdout=log, stderr=log)
-        try:
-            with connect(tab_of(folder, process), max_size=None) as socket:
-                yield Browser(socket)
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
-
-
-@pytest.fixture
-def browser(tab):
-    """The tab, logged in nowhere."""
-    tab.open("data:text/html,empty")
-    tab("Network.clearBrowserCookies")
-    tab("Emulation.clearDeviceMetricsOverride")
-    return tab
-
-
-def tab_of(profile: Path, process):
-    deadline = time.monotonic() + 60
-    while True:
-        with contextlib.suppress(OSError, StopIteration):
-            port = (profile / "DevToolsActivePort").read_text().split()[0]
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as answer:
-                return next(item["webSocketDebuggerUrl"] for item in json.load(answer) if item["type"] == "page")
-        assert process.poll() is None
-        assert time.monotonic() < deadline, "Chromium did not start"
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -148,10 +53,7 @@ def visitor(browser, seen):
 
 def test_a_person_logs_in_and_lands_on_the_page_asked_for(browser, seen):
     browser.open(f"{seen.base_url}/sentiment/?before=2026-10-01")
-    browser.wait("location.pathname === '/auth/login'")
-    browser.type("input[name=username]", "viewer")
-    browser.type("input[name=password]", "only-for-tests-viewer")
-    browser.ask("document.querySelector('button[type=submit], form button').click()")
+    browser.log_in("viewer", "only-for-tests-viewer")
     browser.wait("location.pathname === '/sentiment/' && location.search === '?before=2026-10-01'")
     assert browser.wait("document.querySelector('h1').textContent") == "Nights up to Wednesday 30 September 2026"
 
