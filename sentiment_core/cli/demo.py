@@ -212,7 +212,8 @@ class Story:
         found, distinct = count_scored(self.services.engine, min(dates), max(dates))
         shown = [row for row in nights(self.services.engine, limit=1000) if row["review_date"] in dates]
         console.print()
-        console.print(_night_table(sorted(shown, key=lambda row: row["review_date"]), self.airflow.base_url))
+        console.print(_night_table(sorted(shown, key=lambda row: row["review_date"])))
+        console.print()
         self._print_versions()
         console.print()
         if not expected == found == distinct:
@@ -232,7 +233,7 @@ class Story:
             f"{len(self.runs)} DAG runs, {n_tasks} tasks, {elapsed:.0f} s. The stack is still running:",
             "",
             f"  Airflow   {self.airflow.base_url}   user admin, password in {LOCAL_DIR / 'airflow' / 'passwords.json'}",
-            f"  Nights    {self.airflow.base_url}/sentiment/",
+            f"  Nights    {self.airflow.base_url}/sentiment/   (a report: {self.airflow.base_url}/sentiment/reports/1)",
             f"  MLflow    {self.services.settings.mlflow_tracking_uri}",
             '  SQL       .venv/bin/sentiment sql -c "select * from sentiment.daily_sentiment"',
             "  Models    .venv/bin/sentiment models",
@@ -269,17 +270,17 @@ def _figures(metrics: dict[str, Any]) -> list[str]:
     for side in ("candidate", "champion"):
         for part in ("test_fresh", "test_standing"):
             figures = (metrics.get(side) or {}).get(part)
-            found.append(f"{figures['accuracy']:.1%} of {figures['n']:,}" if figures else "-")
+            found.append(f"{figures['accuracy']:.1%} of {figures['n']:,}" if figures and figures["n"] else "-")
     return found
 
 
-def _night_table(rows: Sequence[dict[str, Any]], base_url: str) -> Table:
+def _night_table(rows: Sequence[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("night", "reviews", "positive", "model", "verdict", "report"):
         table.add_column(name, justify="right" if name in ("reviews", "positive", "model") else "left", overflow="fold")
     for row in rows:
         table.add_row(
             str(row["review_date"]), f"{row['n_reviews']:,}", f"{row['positive_share']:.0%}", str(row["model_version"]),
-            row["verdict"], f"{base_url}/sentiment/reports/{row['check_id']}",
+            row["verdict"], f"/sentiment/reports/{row['check_id']}",
         )  # fmt: skip
     return table

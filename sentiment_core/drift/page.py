@@ -30,6 +30,7 @@ STYLE = """
 .verdict p { margin: 0 0 16px; max-width: 78ch; }
 .verdict dl { display: flex; flex-wrap: wrap; gap: 8px 36px; margin: 0 0 20px; }
 .verdict dt { font-size: 12px; color: #626b7c; } .verdict dd { margin: 0; font-variant-numeric: tabular-nums; }
+.verdict .scroll { overflow-x: auto; }
 .verdict table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
 .verdict th { text-align: left; font-size: 12px; font-weight: 500; color: #626b7c; }
 .verdict th, .verdict td { padding: 5px 14px 5px 0; border-bottom: 1px solid #e6e8ec; white-space: nowrap; }
@@ -75,9 +76,9 @@ def _table(columns: dict[str, dict[str, Any]]) -> str:
         return ""
     rows = "".join(_row(name, column) for name, column in columns.items())
     return (
-        '<table><thead><tr><th>column</th><th class="number">mean of the reference</th><th class="number">mean of the night</th>'
+        '<div class="scroll"><table><thead><tr><th>column</th><th class="number">mean of the reference</th><th class="number">mean of the night</th>'
         '<th class="number">change</th><th class="number">limit</th><th class="wide">change against its limit</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table>"
+        f"<tbody>{rows}</tbody></table></div>"
         f'<p class="note">Change: {_STATISTICS["wasserstein"]} of the reference; for the label {_STATISTICS["jensenshannon"]}, and'
         " its mean is the share of positive labels. Lengths are compared as logarithms, shares of rare characters as square"
         " roots. The mark is the limit; bars end at three times it. Below stands Evidently's report; the verdict is read from the"

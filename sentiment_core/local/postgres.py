@@ -175,16 +175,16 @@ class PostgresServer:
             if not cursor.rowcount:
                 cursor.execute(sql.SQL("create role {} nologin").format(sql.Identifier(name)))
 
-    def ensure_login(self, name: str, password: str, *, member_of: str | None = None) -> None:
-        """A role that may log in with the password, member of another where asked (it may then SET ROLE to it)."""
+    def ensure_login(self, name: str, password: str, *, member_of: Iterable[str] = ()) -> None:
+        """A role that may log in with the password, member of others where asked (it may then SET ROLE to them)."""
         from psycopg2 import sql
 
         with self.session() as cursor:
             cursor.execute("select from pg_roles where rolname = %s", [name])
             act = "alter" if cursor.rowcount else "create"
             cursor.execute(sql.SQL(act + " role {} login password {}").format(sql.Identifier(name), sql.Literal(password)))
-            if member_of is not None:
-                cursor.execute(sql.SQL("grant {} to {}").format(sql.Identifier(member_of), sql.Identifier(name)))
+            for group in member_of:
+                cursor.execute(sql.SQL("grant {} to {}").format(sql.Identifier(group), sql.Identifier(name)))
 
     def ensure_database(self, name: str, *, owner: str, lets_in: Iterable[str] = (), template: str = "template0") -> None:
         """A database that only its owner and those it lets in can connect to."""

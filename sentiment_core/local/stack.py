@@ -159,7 +159,7 @@ class LocalStack:
         secrets = self._secrets
         self.postgres.ensure_login(WRITER, secrets["writer_password"])
         self.postgres.ensure_login(READER, secrets["reader_password"])
-        self.postgres.ensure_login(OWNER, secrets["owner_password"], member_of=WRITER)
+        self.postgres.ensure_login(OWNER, secrets["owner_password"], member_of=(WRITER, READER))
         for name in ("airflow", "mlflow"):
             self.postgres.ensure_login(name, secrets[f"{name}_password"])
             self.postgres.ensure_database(name, owner=name)

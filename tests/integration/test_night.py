@@ -8,11 +8,12 @@ from datetime import UTC, date, datetime, timedelta
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import text
+
 from sentiment_core.errors import Permanent
 from sentiment_core.reviews.layout import incoming_prefix
 from sentiment_core.stages import night as stages
 from sentiment_core.stages.night import score_window
-from sqlalchemy import text
 
 DAY = date(2026, 11, 10)
 
@@ -104,7 +105,7 @@ def test_bad_objects_and_rows_are_listed_with_reasons_and_harm_nothing_else(cham
     listed = rows(champion, "select row_number, reason from sentiment.quarantined_reviews order by row_number")
     assert [number for number, _ in listed] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert all(reason for _, reason in listed)
-    [quarantined] = [obj for obj in champion.bucket.list("quarantine/")]
+    [quarantined] = list(champion.bucket.list("quarantine/"))
     lines = [json.loads(line) for line in champion.bucket.get(quarantined.key).splitlines()]
     assert [line["row_number"] for line in lines] == [1, 2, 3, 4, 5, 6, 7, 8]
 

@@ -36,7 +36,7 @@ def in_airflow(server_dir, program):
 
 
 @pytest.fixture(scope="module")
-def every_path(airflow_pages, server_dir):  # noqa: ARG001 (its home is read)
+def every_path(airflow_pages, server_dir):
     """One address for each route that the plugin mounts, read from the application itself."""
     routes = in_airflow(
         server_dir,

@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+
 from sentiment_core import domain, schema
 from sentiment_core.errors import Permanent
 from sentiment_core.policy import read_policy
@@ -43,13 +44,17 @@ def test_settings_name_an_unknown_variable():
 
 
 def test_settings_say_what_is_missing_and_what_to_do():
-    with pytest.raises(Permanent, match="SENTIMENT_DATABASE_URL.*make up"):
+    with pytest.raises(Permanent, match=r"SENTIMENT_DATABASE_URL.*make up"):
         Settings.from_environment({})
 
 
 def test_settings_choose_psycopg2_and_hide_passwords():
     settings = Settings.from_environment(
-        {"SENTIMENT_DATABASE_URL": "postgresql://me:secret@db/reviews", "MLFLOW_TRACKING_URI": "http://me:secret@mlflow", "AWS_SECRET_ACCESS_KEY": "secret"}
+        {
+            "SENTIMENT_DATABASE_URL": "postgresql://me:secret@db/reviews",
+            "MLFLOW_TRACKING_URI": "http://me:secret@mlflow",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+        }
     )
     assert settings.database_url == "postgresql+psycopg2://me:secret@db/reviews"
     assert "secret" not in repr(settings)
@@ -96,7 +101,9 @@ def test_a_window_is_in_utc():
 
 def test_a_verdict_holds_no_nan():
     with pytest.raises(ValueError, match="p_value"):
-        domain.DriftVerdict(verdict="quiet", n=1, p_value=float("nan"), effect=0.0, estimated_accuracy=None, labelled_accuracy=None)
+        domain.DriftVerdict(
+            verdict="quiet", n=1, p_value=float("nan"), effect=0.0, estimated_accuracy=None, labelled_accuracy=None
+        )
 
 
 def test_column_names_follow_their_grammar():
