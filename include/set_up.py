@@ -48,7 +48,7 @@ def set_up(wanted: str) -> None:
     requirements = (REPOSITORY / "requirements.txt").read_text(encoding="utf-8")
     say("Installing the packages of requirements.txt (the first time takes a minute or two)")
     uv = re.search(r"^uv==\S+", requirements, re.MULTILINE)
-    pip = [str(PYTHON), "-I", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    pip = [str(PYTHON), "-I", "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--quiet"]
     call([*pip, uv.group() if uv else "uv"])
     install(pip)
     install_ourselves()

@@ -215,7 +215,6 @@ class Story:
         console.print(_night_table(sorted(shown, key=lambda row: row["review_date"])))
         console.print()
         self._print_versions()
-        console.print()
         if not expected == found == distinct:
             raise Permanent(
                 "demo",
@@ -243,35 +242,27 @@ class Story:
             console.print(line, soft_wrap=True)
 
     def _print_versions(self) -> None:
-        """The figures of each promoted version on the held-out reviews, side by side."""
+        """What each promoted version is right on, beside the champion before it."""
         from sentiment_core.store.records import events
 
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in (
-            "model",
-            "promoted (UTC)",
-            "right on fresh reviews",
-            "on standing reviews",
-            "champion before: fresh",
-            "standing",
-        ):
-            table.add_column(name, justify="left" if name.startswith("promoted") else "right")
+        table.add_column("model", justify="right")
+        for name in ("promoted (UTC)", "right on fresh reviews", "right on standing ones"):
+            table.add_column(name)
         for event in events(self.services.engine):
             if event["event"] == "promoted":
-                table.add_row(
-                    str(event["model_version"]), f"{event['at'].astimezone(UTC):%Y-%m-%d %H:%M}", *_figures(event["metrics"])
-                )
+                at = event["at"].astimezone(UTC)
+                figures = (_before_and_after(event["metrics"], part) for part in ("test_fresh", "test_standing"))
+                table.add_row(str(event["model_version"]), f"{at:%Y-%m-%d %H:%M}", *figures)
         console.print(table)
         console.print()
 
 
-def _figures(metrics: dict[str, Any]) -> list[str]:
-    found = []
-    for side in ("candidate", "champion"):
-        for part in ("test_fresh", "test_standing"):
-            figures = (metrics.get(side) or {}).get(part)
-            found.append(f"{figures['accuracy']:.1%} of {figures['n']:,}" if figures and figures["n"] else "-")
-    return found
+def _before_and_after(metrics: dict[str, Any], part: str) -> str:
+    """Accuracy of the champion before and of the version promoted, on the same held-out reviews."""
+    sides = [(metrics.get(side) or {}).get(part) for side in ("champion", "candidate")]
+    known = [f"{figures['accuracy']:.1%}" for figures in sides if figures and figures["n"]]
+    return f"{' → '.join(known)} of {sides[-1]['n']:,}" if known and sides[-1] else "none labelled yet"
 
 
 def _night_table(rows: Sequence[dict[str, Any]]) -> Table:

@@ -9,12 +9,15 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sentiment_core.domain import ModelRef, ObjectVersion
 from sentiment_core.errors import Permanent, Transient
 from sentiment_core.stages.services import Services
 from sentiment_core.stages.window import Night
+
+if TYPE_CHECKING:
+    from sentiment_core.store.ledger import StagedObject
 
 log = logging.getLogger(__name__)
 Batch = list[dict[str, Any]]
@@ -87,21 +90,30 @@ def score_objects(
     batch: Batch,
     *,
     on_progress: Callable[[int, int], None] | None = None,
-) -> dict[str, int]:
-    """Score every object of a batch into staging; an unreadable one is recorded as failed and harms no other."""
+) -> dict[str, Any]:
+    """Score every object of a batch into staging; an unreadable one is recorded as failed and harms no other.
+
+    Returns counts, and the review dates that the batch has rows in.
+    """
     model = services.registry.open(ref)
     counts = {"n_objects": 0, "n_failed": 0, "n_scored": 0, "n_quarantined": 0}
+    days: set[date] = set()
     for value in batch:
-        outcome = _score_object(services, night, model, _from_json(value))
+        staged = _score_object(services, night, model, _from_json(value))
         counts["n_objects"] += 1
-        for name, count in outcome.items():
-            counts[name] += count
+        if staged is None:
+            counts["n_failed"] += 1
+        else:
+            counts["n_scored"] += staged.n_scored
+            counts["n_quarantined"] += staged.n_quarantined
+            days.update(staged.review_dates)
         if on_progress:
             on_progress(counts["n_objects"], counts["n_scored"])
-    return counts
+    return {**counts, "dates": [day.isoformat() for day in sorted(days)]}
 
 
-def _score_object(services: Services, night: Night, model: Any, obj: ObjectVersion) -> dict[str, int]:
+def _score_object(services: Services, night: Night, model: Any, obj: ObjectVersion) -> "StagedObject | None":
+    """What became of an object; None when it cannot be read."""
     from sentiment_core.reviews.bucket import ObjectChanged, ObjectMissing
     from sentiment_core.reviews.layout import folder_date_of
     from sentiment_core.reviews.read import UnreadableObject
@@ -119,10 +131,10 @@ def _score_object(services: Services, night: Night, model: Any, obj: ObjectVersi
     except (UnreadableObject, ObjectMissing) as error:
         log.warning("%s", error)
         record_failed(services.engine, obj, window_date=window_date, run_id=night.run_id, reason=str(error))
-        return {"n_failed": 1}
+        return None
 
 
-def _stage_object(services: Services, night: Night, model: Any, obj: ObjectVersion, window_date: date) -> dict[str, int]:
+def _stage_object(services: Services, night: Night, model: Any, obj: ObjectVersion, window_date: date) -> "StagedObject":
     from sentiment_core.drift.sketch import Sketcher
     from sentiment_core.reviews.layout import quarantine_key
     from sentiment_core.reviews.read import read_reviews, reject_lines
@@ -135,7 +147,7 @@ def _stage_object(services: Services, night: Night, model: Any, obj: ObjectVersi
         stage(services.engine, obj, window_date=window_date, model=model.ref, run_id=night.run_id, force=night.force) as staging,
     ):
         if not staging.is_needed:
-            return {"n_scored": staging.result.n_scored, "n_quarantined": staging.result.n_quarantined}
+            return staging.result
         with services.bucket.open(obj) as stream:
             for batch in read_reviews(stream, obj.key, folder_date=window_date, limits=services.policy.reading):
                 scored = score(model.estimator, model.ref, batch, text_excerpt=services.policy.storage.text_excerpt)
@@ -147,11 +159,11 @@ def _stage_object(services: Services, night: Night, model: Any, obj: ObjectVersi
         if rejected.tell():
             rejected.seek(0)
             services.bucket.put(quarantine_key(obj.key, obj.etag), rejected, content_type="application/x-ndjson")
-    return {"n_scored": staging.result.n_scored, "n_quarantined": staging.result.n_quarantined}
+    return staging.result
 
 
-def publish_dates(services: Services, night: Night, ref: ModelRef, counts: Iterable[dict[str, int]]) -> dict[str, Any]:
-    """Make what is staged current, date by date, and close the run.
+def publish_dates(services: Services, night: Night, ref: ModelRef, counts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Make what is staged current, date by date, and close the run; returns counts and the run's own dates.
 
     Dates left behind by a run that died are published as well: whoever comes by completes them.
     """
@@ -161,11 +173,12 @@ def publish_dates(services: Services, night: Night, ref: ModelRef, counts: Itera
 
     results = list(counts)
     total = {name: sum(result[name] for result in results) for name in ("n_objects", "n_failed", "n_scored", "n_quarantined")}
-    published = [publish(services.engine, day, run_id=night.run_id) for day in unpublished_dates(services.engine)]
+    for day in unpublished_dates(services.engine):
+        publish(services.engine, day, run_id=night.run_id)
     status = "degraded" if ref.is_degraded else "succeeded"
     run_counts = {name: count for name, count in total.items() if name != "n_failed"}
     finish_run(services.engine, window_date=night.window_date, run_id=night.run_id, status=status, **run_counts)
-    return {**total, "status": status, "published": [item.review_date.isoformat() for item in published]}
+    return {**total, "status": status, "published": sorted({day for result in results for day in result["dates"]})}
 
 
 def record_failure(services: Services, night: Night) -> None:

@@ -28,6 +28,9 @@ REPORTS_BUCKET = "pages"
 def make_database(server: PostgresServer, name: str) -> str:
     """A database with the current schema; gives its address as the schema's owner, who may become the reader."""
     owner = "sentiment_owner"
+    server.ensure_group("sentiment_writer")
+    server.ensure_group("sentiment_reader")
+    server.ensure_login(owner, server.password, member_of=("sentiment_writer", "sentiment_reader"))
     server.ensure_database(name, owner=owner)
     url = server.url(name, user=owner)
     migrate(url)
