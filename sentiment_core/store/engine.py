@@ -84,6 +84,8 @@ def _become(connection: Any, role: str) -> None:
 
 
 def _raise_translated(context: ExceptionContext) -> None:
+    if context.is_pre_ping:
+        return  # the pool answers by connecting anew
     if isinstance(context.original_exception, psycopg2.Error):
         url = context.engine.url if context.engine else None
         raise translate(context.original_exception, _place(url)) from context.original_exception

@@ -58,6 +58,13 @@ def test_a_lost_connection_is_transient_and_the_next_one_works(store, owner):
     assert store.rows("select 1") == [(1,)]
 
 
+def test_a_connection_lost_while_idle_is_not_noticed(store, owner):
+    assert store.rows("select 1") == [(1,)]
+    with owner.begin() as other:
+        other.execute(text(f"select pg_terminate_backend(pid, 5000) from ({PIDS}) s"))
+    assert store.rows("select 1") == [(1,)]
+
+
 def test_a_lock_that_is_not_had_in_time_is_transient(store):
     with store.engine.begin() as holder, store.engine.begin() as other:
         holder.execute(text("lock table sentiment.labels in share mode"))
