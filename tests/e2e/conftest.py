@@ -1,0 +1,208 @@
+"""One embedded stack for all tests here, with a champion that a person has promoted and a few nights that have run.
+
+What takes long is done once, in fixtures, and as much of it at the same time as two cores bear; the tests look at it.
+Every test has dates of its own, long enough ago that no scheduled run looks into their folders.
+"""
+
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import text
+
+from sentiment_core.local.airflow_api import FINISHED, AirflowApi
+from sentiment_core.local.stack import LocalStack
+from sentiment_core.reviews.layout import incoming_prefix
+from sentiment_core.reviews.sample import generate
+from sentiment_core.settings import Settings
+from sentiment_core.stages.retraining import write_snapshot
+from sentiment_core.stages.services import Services
+
+FIRST_DATE = datetime.now(UTC).date() - timedelta(days=100)
+COLUMNS = ["review_id", "product_id", "created_at", "text"]
+RUN_S = 240
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A running stack and the ways in which a test delivers, triggers and looks."""
+
+    stack: LocalStack
+    services: Services
+    api: AirflowApi
+
+    def deliver(self, day: date, n: int = 400, *, domain: str = "films", copies: int = 1) -> int:
+        """Reviews of a day, some of them twice and one without an id; gives how many distinct valid ones there are.
+
+        Ids are the same every day: only the date tells reviews of two nights apart.
+        """
+        table = generate(n, domain=domain, seed=day.toordinal(), day=day).select(COLUMNS)
+        ids = table["review_id"].to_pylist()
+        parts = [table.set_column(0, "review_id", pa.array([f"{name}-{copy}" for name in ids])) for copy in range(copies)]
+        sink = io.BytesIO()
+        pq.write_table(pa.concat_tables(parts), sink)
+        again = [{"review_id": f"{name}-0", "text": "Delivered again."} for name in ids[:5]]
+        lines = [*again, {"review_id": None, "text": "Nobody's."}]
+        self.services.bucket.put(f"{incoming_prefix(day)}a.parquet", sink.getvalue())
+        self.services.bucket.put(f"{incoming_prefix(day)}shop/b.jsonl", "\n".join(map(json.dumps, lines)).encode())
+        return n * copies
+
+    def start(self, dag_id: str, **request: Any) -> str:
+        return str(self.api.trigger(dag_id, **request)["dag_run_id"])
+
+    def end(self, dag_id: str, run_id: str) -> str:
+        return self.api.wait(dag_id, run_id, timeout_s=RUN_S)
+
+    def states(self, dag_id: str, run_id: str) -> dict[str, str]:
+        """State of each task of a run."""
+        return {task["task_id"]: task["state"] for task in self.api.task_instances(dag_id, run_id)}
+
+    def run_ids(self, dag_id: str) -> set[str]:
+        return {run["dag_run_id"] for run in self.api.dag_runs(dag_id)}
+
+    def rows(self, query: str, **values: Any) -> list[tuple[Any, ...]]:
+        with self.services.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(query), values)]
+
+    def counts(self, *days: date) -> list[tuple[int, int, int]]:
+        """Of each day: rows, distinct reviews among them, versions that scored them."""
+        query = """select count(*), count(distinct review_id), count(distinct model_version)
+                   from sentiment.scored_reviews where review_date = :day"""
+        return [self.rows(query, day=day)[0] for day in days]
+
+    def runs_of(self, day: date) -> list[str]:
+        """Runs that have scored a day, as the machine has written down."""
+        return [run_id for (run_id,) in self.rows("select run_id from sentiment.scoring_runs where window_date = :day", day=day)]
+
+    def until(self, look: Callable[[], Any], what: str, *, timeout_s: float = 120) -> Any:
+        """The first true value of `look`."""
+        deadline = time.monotonic() + timeout_s
+        while not (value := look()):
+            assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
+            time.sleep(0.5)
+        return value
+
+    def verdicts(self, day: date) -> list[str]:
+        query = "select verdict from sentiment.drift_checks where window_date = :day order by check_id"
+        return [verdict for (verdict,) in self.rows(query, day=day)]
+
+
+@pytest.fixture(scope="session")
+def day() -> Callable[[int], date]:
+    """The dates of these tests, by number."""
+    return lambda number: FIRST_DATE + timedelta(days=number)
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """The stack, with its DAGs unpaused as a person would."""
+    stack = LocalStack(tmp_path_factory.mktemp("clone") / ".local")
+    try:
+        for _ in stack.up(timeout_s=300):
+            pass
+        services = Services(Settings.from_environment(stack.environment()))
+        api = stack.airflow.api()
+        for dag_id in ("score_reviews", "retrain_model", "ingest_labels"):
+            api.unpause(dag_id)
+        yield Machine(stack=stack, services=services, api=api)
+        services.engine.dispose()
+    finally:
+        stack.down()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """A retrain about which a person was asked."""
+
+    run_id: str
+    asked: dict[str, Any]
+    """The required action, as Airflow shows it."""
+    state: str
+
+
+@pytest.fixture(scope="session")
+def decisions(machine: Machine, training_set: pa.Table) -> dict[str, Decision]:
+    """Two retrains that ask for approval, answered `Hold` and `Promote`, by answer."""
+    key = write_snapshot(machine.services, training_set)
+    conf = {"snapshot": key, "approval": True}
+    runs = {answer: machine.start("retrain_model", conf=conf | {"reason": f"to {answer}"}) for answer in ("Hold", "Promote")}
+    return {answer: _decide(machine, run_id, answer) for answer, run_id in runs.items()}
+
+
+def _decide(machine: Machine, run_id: str, answer: str) -> Decision:
+    """Answer when asked, as often as asked, until the run ends."""
+    seen: list[dict[str, Any]] = []
+    task = f"/api/v2/dags/retrain_model/dagRuns/{quote(run_id)}/taskInstances/ask_for_approval/-1"
+
+    def end() -> str | None:
+        for asked in _required_actions(machine, run_id):
+            seen.append(asked)
+            machine.api.patch(f"{task}/hitlDetails", {"chosen_options": [answer], "params_input": {}})
+        state = machine.api.dag_run("retrain_model", run_id)["state"]
+        return state if state in FINISHED else None
+
+    state = machine.until(end, f"the end of {run_id}", timeout_s=RUN_S)
+    return Decision(run_id=run_id, asked=seen[0], state=state)
+
+
+def _required_actions(machine: Machine, run_id: str) -> list[dict[str, Any]]:
+    """What a person has had time to read: Airflow takes an answer within the same second for a crash, and asks again."""
+    read_before = datetime.now(UTC) - timedelta(seconds=3)
+    answer = machine.api.get(f"/api/v2/dags/retrain_model/dagRuns/{quote(run_id)}/hitlDetails", response_received="false")
+    return [item for item in answer["hitl_details"] if datetime.fromisoformat(item["created_at"]) < read_before]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Night:
+    """A night that was delivered, and the run that was to score it."""
+
+    date: date
+    run_id: str
+    n: int
+    """Distinct valid reviews delivered."""
+    state: str = ""
+
+
+@pytest.fixture(scope="session")
+def scheduled(machine: Machine, decisions: dict[str, Decision]) -> Night:
+    """The schedule's own run, found waiting for its folder; then reviews arrive there."""
+    assert decisions["Promote"].state == "success"
+
+    def waiting() -> str | None:
+        [run] = machine.api.dag_runs("score_reviews", run_type="scheduled")
+        is_deferred = machine.states("score_reviews", run["dag_run_id"])["wait_for_folder"] == "deferred"
+        return run if is_deferred else None
+
+    run = machine.until(waiting, "the scheduled run waiting for its folder")
+    day = date.fromisoformat(run["partition_key"])
+    return Night(date=day, run_id=run["dag_run_id"], n=machine.deliver(day))
+
+
+@pytest.fixture(scope="session")
+def nights(machine: Machine, scheduled: Night, day: Callable[[int], date]) -> dict[str, Night]:
+    """Nights run one by one, at the same time: by partition key, by `date`, by neither; and one of another domain."""
+    delivered = {
+        "key": (day(1), machine.deliver(day(1))),
+        "date": (day(2), machine.deliver(day(2))),
+        "neither": (scheduled.date, scheduled.n),
+        "drifted": (day(10), machine.deliver(day(10), 600, domain="electronics")),
+    }
+    requests: dict[str, dict[str, Any]] = {
+        "key": {"partition_key": str(day(1))},
+        "date": {"conf": {"date": str(day(2)), "model": "1"}},
+        "neither": {},
+        "drifted": {"partition_key": str(day(10))},
+    }
+    started = {name: machine.start("score_reviews", **request) for name, request in requests.items()}
+    return {
+        name: Night(date=delivered[name][0], n=delivered[name][1], run_id=run_id, state=machine.end("score_reviews", run_id))
+        for name, run_id in started.items()
+    }
