@@ -182,12 +182,10 @@ class Story:
     def _tell_night(self, night: "DemoNight", run_id: str) -> None:
         from sentiment_core.store.records import scoring_run
 
-        run = scoring_run(self.services.engine, run_id, night.date) or {}
+        run = scoring_run(self.services.engine, run_id, night.date) or {"n_objects": 0}
         check = self._latest_check(night.date)
-        self.say(
-            f"{night.date}  {run['n_scored']:,} rows scored by version {run['model_version']}, "
-            f"{run['n_quarantined']:,} quarantined; verdict [bold]{check['verdict']}[/bold]"
-        )
+        scored = f"{run['n_scored']:,} rows scored by version {run['model_version']}, {run['n_quarantined']:,} quarantined"
+        self.say(f"{night.date}  {scored if run['n_objects'] else 'nothing new'}; verdict [bold]{check['verdict']}[/bold]")
 
     def _tell_events(self, run_id: str) -> None:
         from sentiment_core.store.records import events
