@@ -192,7 +192,7 @@ class Story:
 
         for event in events(self.services.engine):
             if event["run_id"] == run_id:
-                said = "" if event["event"] == "registered" else f": {event['reason']}"
+                said = "" if event["event"] == "registered" else f": {event['reason'].split(' (asked for')[0]}"
                 self.say(f"           version {event['model_version']} {event['event']}{said}")
 
     def _latest_check(self, day: date) -> dict[str, Any]:
