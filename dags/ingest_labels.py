@@ -10,11 +10,12 @@ Runs at 01:00 UTC for the day before, ahead of the nightly scoring, so that the 
 from datetime import timedelta
 
 import wiring
-from airflow.sdk import CronPartitionTimetable, Param, dag, task
+from airflow.sdk import Param, dag, task
+from sentiment_timetable import NightlyTimetable
 
 
 @dag(
-    schedule=CronPartitionTimetable("0 0 * * *", timezone="Etc/GMT+1", run_offset=-1, key_format="%Y-%m-%d"),
+    schedule=NightlyTimetable("0 0 * * *", timezone="Etc/GMT+1", run_offset=-1, key_format="%Y-%m-%d"),
     start_date=wiring.START,
     catchup=False,
     max_active_runs=2,

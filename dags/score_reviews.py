@@ -17,10 +17,11 @@ from datetime import timedelta
 
 import wiring
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import CronPartitionTimetable, Param, TriggerRule, dag, task
+from airflow.sdk import Param, TriggerRule, dag, task
+from sentiment_timetable import NightlyTimetable
 
 # 02:00 UTC written as midnight two hours west: a backfill compares midnights, and would lose its last day otherwise.
-NIGHTLY = CronPartitionTimetable("0 0 * * *", timezone="Etc/GMT+2", run_offset=-1, key_format="%Y-%m-%d")
+NIGHTLY = NightlyTimetable("0 0 * * *", timezone="Etc/GMT+2", run_offset=-1, key_format="%Y-%m-%d")
 
 
 @dag(

@@ -18,7 +18,7 @@ AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="airflow-home-"))
 [core]
 load_examples = False
 dags_folder = {REPOSITORY / "dags"}
-plugins_folder = {AIRFLOW_HOME / "plugins"}
+plugins_folder = {REPOSITORY / "plugins"}
 [database]
 sql_alchemy_conn = sqlite:///{AIRFLOW_HOME / "airflow.db"}
 [logging]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pendulum
 import pytest
-from airflow.serialization.encoders import coerce_to_core_timetable
+from airflow.serialization.decoders import decode_timetable
+from airflow.serialization.encoders import coerce_to_core_timetable, encode_timetable
 from airflow.timetables.base import TimeRestriction
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
@@ -76,6 +77,29 @@ def test_the_schedule_fires_at_its_hour_in_utc_for_the_day_before(dagbag, dag_id
     info = timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=restriction)
     assert info.run_after == pendulum.datetime(2026, 11, 21, hour)
     assert info.partition_key == "2026-11-20"
+
+
+# What Airflow's form sends for 5 to 7 November (UTC-8, UTC, UTC+1, UTC+13, UTC-10), and what programs send.
+RANGES = {
+    "Los Angeles": ("2026-11-05T08:00:00", "2026-11-08T07:59:59.999"),
+    "Greenwich": ("2026-11-05T00:00:00", "2026-11-07T23:59:59.999"),
+    "Berlin": ("2026-11-04T23:00:00", "2026-11-07T22:59:59.999"),
+    "Auckland": ("2026-11-04T11:00:00", "2026-11-07T10:59:59.999"),
+    "Honolulu": ("2026-11-05T10:00:00", "2026-11-08T09:59:59.999"),
+    "across a change of clocks": ("2026-11-05T07:00:00", "2026-11-08T07:59:59.999"),
+    "bare dates": ("2026-11-05T00:00:00", "2026-11-07T00:00:00"),
+    "an offset": ("2026-11-05T00:00:00+01:00", "2026-11-07T23:59:59+01:00"),
+}
+
+
+@pytest.mark.parametrize("dag_id", ["score_reviews", "ingest_labels"])
+@pytest.mark.parametrize("place", RANGES)
+def test_a_backfill_means_the_dates_that_were_typed_wherever_that_was(dagbag, dag_id, place):
+    timetable = decode_timetable(encode_timetable(dagbag.dags[dag_id].timetable))
+    earliest, latest = map(pendulum.parse, RANGES[place])
+    infos = list(timetable.iter_partition_dagrun_infos(earliest=earliest, latest=latest))
+    assert [info.partition_key for info in infos] == ["2026-11-05", "2026-11-06", "2026-11-07"]
+    assert [timetable.resolve_partition_date(info.partition_key) for info in infos] == [info.partition_date for info in infos]
 
 
 def test_a_retrain_has_no_schedule_unless_the_policy_says_so(dagbag):
