@@ -131,14 +131,14 @@ def score_reviews() -> None:
     set_off_retrain = TriggerDagRunOperator(
         task_id="set_off_retrain",
         trigger_dag_id="retrain_model",
-        trigger_run_id="drift__{{ ti.xcom_pull(task_ids='check_drift')['window_date'] }}"
-        "__{{ ti.xcom_pull(task_ids='check_drift')['check_id'] }}",
+        # One a night: a run that is cleared, or a trigger that is tried again, must not train twice.
+        trigger_run_id="drift__{{ ti.xcom_pull(task_ids='check_drift')['window_date'] }}",
         conf={
             "reason": "drift on {{ ti.xcom_pull(task_ids='check_drift')['window_date'] }}: "
             "{{ ti.xcom_pull(task_ids='check_drift')['sentence'] }}"
         },
         logical_date=None,
-        skip_when_already_exists=True,  # a trigger that is tried again must not train twice
+        skip_when_already_exists=True,
     )
 
     preflight() >> wait_for_folder >> model >> batches >> scored >> published >> check >> is_retrain_due(check) >> set_off_retrain

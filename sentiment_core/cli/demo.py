@@ -170,7 +170,7 @@ class Story:
     def _await_retrain(self, night: "DemoNight") -> None:
         """Wait for the retrain that this night's run set off, if it did."""
         check = self._latest_check(night.date)
-        run_id = f"drift__{night.date}__{check['check_id']}"
+        run_id = f"drift__{night.date}"
         known = {run["dag_run_id"] for run in self.airflow.dag_runs("retrain_model")}
         if check["verdict"] != "retrain" or run_id not in known:
             return

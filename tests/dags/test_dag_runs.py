@@ -65,9 +65,9 @@ def test_a_drifted_night_sets_off_one_retrain_and_its_rerun_none(run, connected,
     deliver(connected, generate(900, domain="electronics", seed=7, day=DAY))
     state, tasks = run("score_reviews", date=str(DAY))
     assert (state, tasks["set_off_retrain"]) == (DagRunState.SUCCESS, "success")
-    [(check_id, verdict, sentence)] = rows(connected, "select check_id, verdict, sentence from sentiment.drift_checks")
+    [(verdict, sentence)] = rows(connected, "select verdict, sentence from sentiment.drift_checks")
     assert verdict == "retrain"
-    assert retrains == [(f"drift__{DAY}__{check_id}", {"reason": f"drift on {DAY}: {sentence}"})]
+    assert retrains == [(f"drift__{DAY}", {"reason": f"drift on {DAY}: {sentence}"})]
     state, tasks = run("score_reviews", date=str(DAY))
     assert (state, tasks["set_off_retrain"]) == (DagRunState.SUCCESS, "skipped")
     assert rows(connected, "select count(*) from sentiment.drift_checks where verdict = 'retrain'") == [(2,)]
