@@ -315,4 +315,5 @@ def browser(tab: Browser) -> Browser:
     tab.open("data:text/html,empty")
     tab("Network.clearBrowserCookies")
     tab("Emulation.clearDeviceMetricsOverride")
+    tab("Emulation.setTimezoneOverride", timezoneId="")
     return tab

@@ -4,11 +4,12 @@ What takes long is done once, in fixtures, and as much of it at the same time as
 Every test has dates of its own, long enough ago that no scheduled run looks into their folders.
 """
 
+import contextlib
 import io
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import text
 
+from sentiment_core.errors import Permanent, Transient
 from sentiment_core.local.airflow_api import FINISHED, AirflowApi
 from sentiment_core.local.stack import LocalStack
 from sentiment_core.reviews.layout import incoming_prefix
@@ -85,10 +87,36 @@ class Machine:
     def until(self, look: Callable[[], Any], what: str, *, timeout_s: float = 120) -> Any:
         """The first true value of `look`."""
         deadline = time.monotonic() + timeout_s
-        while not (value := look()):
+        while True:
+            with contextlib.suppress(Transient):  # a server that is away for a moment
+                if value := look():
+                    return value
             assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
             time.sleep(0.5)
-        return value
+
+    def backfill(self, first: date, last: date, **request: Any) -> None:
+        """Start one over REST; an earlier one counts as running until Airflow's next look, every half minute."""
+
+        def start() -> bool:
+            try:
+                self.api.backfill("score_reviews", first, last, max_active_runs=3, **request)
+            except Permanent as error:
+                if "already a running backfill" not in str(error):
+                    raise
+                return False
+            return True
+
+        self.until(start, "an end of the backfill before")
+
+    def backfilled(self, *, after: set[str]) -> list[tuple[str, str]]:
+        """Wait for the runs of the backfill that came into being after these; gives night and state of each, in order."""
+
+        def ended() -> list[dict[str, Any]] | None:
+            runs = [run for run in self.api.dag_runs("score_reviews", run_type="backfill") if run["dag_run_id"] not in after]
+            return runs if all(run["state"] in FINISHED for run in runs) else None
+
+        runs = self.until(ended, "the end of the backfill", timeout_s=RUN_S)
+        return sorted((run["partition_key"], run["state"]) for run in runs)
 
     def verdicts(self, day: date) -> list[str]:
         query = "select verdict from sentiment.drift_checks where window_date = :day order by check_id"
@@ -129,12 +157,24 @@ class Decision:
 
 
 @pytest.fixture(scope="session")
-def decisions(machine: Machine, training_set: pa.Table) -> dict[str, Decision]:
-    """Two retrains that ask for approval, answered `Hold` and `Promote`, by answer."""
-    key = write_snapshot(machine.services, training_set)
-    conf = {"snapshot": key, "approval": True}
-    runs = {answer: machine.start("retrain_model", conf=conf | {"reason": f"to {answer}"}) for answer in ("Hold", "Promote")}
-    return {answer: _decide(machine, run_id, answer) for answer, run_id in runs.items()}
+def asking(machine: Machine, training_set: pa.Table) -> dict[str, str]:
+    """Two retrains that ask for approval, the second waiting for the first: run ids by the answers they will get."""
+    conf = {"snapshot": write_snapshot(machine.services, training_set), "approval": True}
+    return {answer: machine.start("retrain_model", conf=conf | {"reason": f"to {answer}"}) for answer in ("Hold", "Promote")}
+
+
+@pytest.fixture(scope="session")
+def held(machine: Machine, asking: dict[str, str]) -> Decision:
+    """The first retrain, answered `Hold`: version 1 exists, and there is no champion."""
+    return _decide(machine, asking["Hold"], "Hold")
+
+
+@pytest.fixture(scope="session")
+def promoted(machine: Machine, asking: dict[str, str], by_version: "Night") -> Decision:
+    """The second, answered `Promote`: version 2 is champion."""
+    decision = _decide(machine, asking["Promote"], "Promote")
+    assert decision.state == "success"
+    return decision
 
 
 def _decide(machine: Machine, run_id: str, answer: str) -> Decision:
@@ -169,12 +209,21 @@ class Night:
     n: int
     """Distinct valid reviews delivered."""
     state: str = ""
+    tasks: dict[str, str] = field(default_factory=dict)
+    """State of each task when the run had ended."""
 
 
 @pytest.fixture(scope="session")
-def scheduled(machine: Machine, decisions: dict[str, Decision]) -> Night:
+def by_version(machine: Machine, held: Decision, day: Callable[[int], date]) -> Night:
+    """A night for which a version is asked, by its number; on its way."""
+    assert held.state == "success"
+    conf = {"date": str(day(2)), "model": "1"}
+    return Night(date=day(2), n=machine.deliver(day(2)), run_id=machine.start("score_reviews", conf=conf))
+
+
+@pytest.fixture(scope="session")
+def scheduled(machine: Machine, promoted: Decision) -> Night:
     """The schedule's own run, found waiting for its folder; then reviews arrive there."""
-    assert decisions["Promote"].state == "success"
 
     def waiting() -> str | None:
         [run] = machine.api.dag_runs("score_reviews", run_type="scheduled")
@@ -187,22 +236,18 @@ def scheduled(machine: Machine, decisions: dict[str, Decision]) -> Night:
 
 
 @pytest.fixture(scope="session")
-def nights(machine: Machine, scheduled: Night, day: Callable[[int], date]) -> dict[str, Night]:
-    """Nights run one by one, at the same time: by partition key, by `date`, by neither; and one of another domain."""
-    delivered = {
-        "key": (day(1), machine.deliver(day(1))),
-        "date": (day(2), machine.deliver(day(2))),
-        "neither": (scheduled.date, scheduled.n),
-        "drifted": (day(10), machine.deliver(day(10), 600, domain="electronics")),
+def nights(machine: Machine, by_version: Night, scheduled: Night, day: Callable[[int], date]) -> dict[str, Night]:
+    """Nights run at the same time: by partition key, by `date` and version, by neither; and one of another domain."""
+    drifted = machine.deliver(day(10), 600, domain="electronics")
+    started = {
+        "drifted": Night(date=day(10), n=drifted, run_id=machine.start("score_reviews", partition_key=str(day(10)))),
+        "neither": Night(date=scheduled.date, n=scheduled.n, run_id=machine.start("score_reviews")),
+        "key": Night(date=day(1), n=machine.deliver(day(1)), run_id=machine.start("score_reviews", partition_key=str(day(1)))),
+        "date": by_version,
     }
-    requests: dict[str, dict[str, Any]] = {
-        "key": {"partition_key": str(day(1))},
-        "date": {"conf": {"date": str(day(2)), "model": "1"}},
-        "neither": {},
-        "drifted": {"partition_key": str(day(10))},
-    }
-    started = {name: machine.start("score_reviews", **request) for name, request in requests.items()}
-    return {
-        name: Night(date=delivered[name][0], n=delivered[name][1], run_id=run_id, state=machine.end("score_reviews", run_id))
-        for name, run_id in started.items()
-    }
+    return {name: _ended(machine, night) for name, night in started.items()}
+
+
+def _ended(machine: Machine, night: Night) -> Night:
+    state = machine.end("score_reviews", night.run_id)
+    return replace(night, state=state, tasks=machine.states("score_reviews", night.run_id))

@@ -1,5 +1,7 @@
 """Backfills, by REST and by Airflow's own form: exactly the nights asked for, both ends included, and nothing set off."""
 
+from urllib.parse import quote
+
 import pytest
 
 pytestmark = pytest.mark.stack
@@ -7,27 +9,20 @@ DIALOG = "document.querySelector('[role=dialog][data-scope=dialog]')"
 DATES = "document.querySelectorAll('[data-testid=datetime-input]')"
 
 
-@pytest.fixture
-def backfilled(machine):
-    """Ends a backfill and gives its runs: partition key and state of each."""
+def test_a_backfill_by_rest_gives_what_the_nights_gave_and_sets_nothing_off(machine, nights, day):
+    """The first two nights have run, by version 2 and by version 1; the third is another domain's and has not.
 
-    def end(backfill_id, before):
-        machine.api.wait_backfill(backfill_id, timeout_s=300)
-        runs = [run for run in machine.api.dag_runs("score_reviews", run_type="backfill") if run["dag_run_id"] not in before]
-        return sorted((run["partition_key"], run["state"]) for run in runs)
-
-    return end
-
-
-def test_a_backfill_by_rest_gives_what_the_nights_gave_and_sets_nothing_off(machine, nights, day, backfilled):
-    """The first two nights have run, by version 2 and by version 1; the third is another domain's and has not."""
+    Beside it a run that has set off a retrain is cleared: it judges its night again, and sets nothing off either.
+    """
     asked = [day(1), day(2), day(3)]
     expected = [nights["key"].n, nights["date"].n, machine.deliver(day(3), 600, domain="electronics")]
     for neighbour in (day(0), day(4)):
         machine.deliver(neighbour)
     before, retrains = machine.run_ids("score_reviews"), machine.run_ids("retrain_model")
-    started = machine.api.backfill("score_reviews", day(1), day(3), max_active_runs=3, conf={"force": True})
-    assert backfilled(started["id"], before) == [(str(item), "success") for item in asked]
+    machine.backfill(day(1), day(3), conf={"force": True})
+    drifted = nights["drifted"]
+    machine.api.post(f"/api/v2/dags/score_reviews/dagRuns/{quote(drifted.run_id)}/clear", {"dry_run": False})
+    assert machine.backfilled(after=before) == [(str(item), "success") for item in asked]
     assert machine.counts(*asked) == [(n, n, 1) for n in expected]
     assert machine.counts(day(0), day(4)) == [(0, 0, 0)] * 2
     versions = [
@@ -36,35 +31,61 @@ def test_a_backfill_by_rest_gives_what_the_nights_gave_and_sets_nothing_off(mach
     ]
     assert versions == [[(2,)], [(1,)], [(2,)]]
     assert machine.verdicts(day(3)) == ["retrain"]
-    assert machine.run_ids("retrain_model") - retrains <= {
-        run_id for run_id in machine.run_ids("retrain_model") if run_id.startswith(f"drift__{nights['drifted'].date}")
-    }
+    assert machine.end("score_reviews", drifted.run_id) == "success"
+    assert machine.verdicts(drifted.date) == ["retrain"] * 2
+    assert machine.run_ids("retrain_model") == retrains
 
 
 @pytest.mark.browser
-def test_a_backfill_filled_in_on_the_form_runs_the_nights_typed(machine, decisions, day, browser, backfilled):
-    assert decisions["Promote"].state == "success"
+def test_the_form_runs_the_nights_typed_and_without_a_date_the_night_before(machine, nights, day, browser):
     asked = [day(20), day(21), day(22)]
     expected = [machine.deliver(item) for item in asked]
     for neighbour in (day(19), day(23)):
         machine.deliver(neighbour)
-    before, known = machine.run_ids("score_reviews"), {item["id"] for item in backfills(machine)}
+    before = machine.run_ids("score_reviews")
+    browser("Emulation.setTimezoneOverride", timezoneId="America/Los_Angeles")  # the form shows its dates there
     browser.open(f"{machine.api.base_url}/dags/score_reviews")
     browser.log_in("admin", machine.stack.airflow.secrets.passwords["admin"])
-    browser.click("[data-testid=trigger-dag-button]")
-    browser.click("[role=dialog] input[value=backfill]")
+    open_form(browser, "single")
+    press(browser, "Trigger")
+    [single] = machine.until(lambda: machine.run_ids("score_reviews") - before, "the run of the form")
+    browser.open(f"{machine.api.base_url}/dags/score_reviews")
+    machine.until(lambda: all(item["completed_at"] for item in backfills(machine)), "the end of the backfill before")
+    open_form(browser, "backfill")
     type_date(browser, 0, asked[0])
     type_date(browser, 1, asked[-1])
     browser.wait(f"{DIALOG}.innerText.includes('3 runs will be triggered')")
-    browser.ask(f"[...{DIALOG}.querySelectorAll('button')].find(button => button.innerText === 'Run Backfill').click()")
-    [started] = machine.until(lambda: {item["id"] for item in backfills(machine)} - known, "the backfill of the form")
-    assert backfilled(started, before) == [(str(item), "success") for item in asked]
+    type_number(browser, "max_active_runs", 3)
+    press(browser, "Run Backfill")
+    machine.until(lambda: machine.run_ids("score_reviews") - before - {single}, "runs of the form")
+    browser.open("data:text/html,the page draws its progress, and would take a core from the nights")
+    assert machine.backfilled(after=before) == [(str(item), "success") for item in asked]
     assert machine.counts(*asked) == [(n, n, 1) for n in expected]
     assert machine.counts(day(19), day(23)) == [(0, 0, 0)] * 2
+    assert machine.end("score_reviews", single) == "success"
+    assert single in machine.runs_of(nights["neither"].date)
+    assert machine.counts(nights["neither"].date) == [(nights["neither"].n, nights["neither"].n, 1)]
 
 
 def backfills(machine):
     return machine.api.get("/api/v2/backfills", dag_id="score_reviews", limit=100)["backfills"]
+
+
+def open_form(browser, kind):
+    browser.click("[data-testid=trigger-dag-button]")
+    browser.click(f"[role=dialog] input[value={kind}]")
+
+
+def press(browser, name):
+    button = f"[...{DIALOG}.querySelectorAll('button')].find(button => button.innerText.trim() === '{name}' && !button.disabled)"
+    browser.wait(f"{button} !== undefined")
+    browser.ask(f"{button}.click()")
+
+
+def type_number(browser, name, value):
+    browser.wait(f"document.querySelector('[role=dialog] input[name={name}]')")
+    browser.ask(f"document.querySelector('[role=dialog] input[name={name}]').select()")
+    browser("Input.insertText", text=str(value))
 
 
 def type_date(browser, number, value):

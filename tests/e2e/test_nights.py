@@ -5,23 +5,22 @@ import pytest
 pytestmark = pytest.mark.stack
 
 
-@pytest.mark.parametrize("answer", ["Hold", "Promote"])
-def test_a_person_is_asked_with_the_figures_at_hand(decisions, answer):
-    asked = decisions[answer].asked
-    assert asked["options"] == ["Promote", "Hold"]
-    assert asked["defaults"] == ["Hold"]
-    assert asked["subject"].startswith("Promote version ")
-    assert asked["body"]
-    assert decisions[answer].state == "success"
+@pytest.mark.parametrize("answer", ["held", "promoted"])
+def test_a_person_is_asked_with_the_figures_at_hand(request, answer):
+    decision = request.getfixturevalue(answer)
+    assert decision.asked["options"] == ["Promote", "Hold"]
+    assert decision.asked["defaults"] == ["Hold"]
+    assert decision.asked["subject"].startswith("Promote version ")
+    assert decision.asked["body"]
+    assert decision.state == "success"
 
 
-def test_an_answer_decides_about_the_promotion(machine, decisions):
+def test_an_answer_decides_about_the_promotion(machine, held, promoted):
     query = "select model_version, event, reason from sentiment.model_events where run_id = :run_id order by event_id"
-    [registered, held] = machine.rows(query, run_id=decisions["Hold"].run_id)
-    assert (registered[:2], held[:2]) == ((1, "registered"), (1, "held"))
-    assert held[2].startswith("not approved by a person")
-    [registered, promoted] = machine.rows(query, run_id=decisions["Promote"].run_id)
-    assert (registered[:2], promoted[:2]) == ((2, "registered"), (2, "promoted"))
+    first, second = machine.rows(query, run_id=held.run_id), machine.rows(query, run_id=promoted.run_id)
+    assert [(version, event) for version, event, _ in first] == [(1, "registered"), (1, "held")]
+    assert first[1][2].startswith("not approved by a person")
+    assert [(version, event) for version, event, _ in second] == [(2, "registered"), (2, "promoted")]
     assert machine.services.registry.resolve("champion").version == 2
 
 
@@ -59,10 +58,9 @@ def test_a_run_takes_the_version_it_is_asked_for(machine, nights):
 
 def test_a_drifted_night_sets_off_a_retrain_that_is_held_for_want_of_labels(machine, nights):
     night = nights["drifted"]
-    assert machine.verdicts(night.date) == ["retrain"]
-    assert machine.states("score_reviews", night.run_id)["set_off_retrain"] == "success"
-    [(check_id,)] = machine.rows("select check_id from sentiment.drift_checks where window_date = :day", day=night.date)
-    run_id = f"drift__{night.date}__{check_id}"
+    assert machine.verdicts(night.date)[0] == "retrain"
+    assert night.tasks["set_off_retrain"] == "success"
+    run_id = f"drift__{night.date}"
     assert run_id in machine.run_ids("retrain_model")
     assert machine.end("retrain_model", run_id) == "success"
     query = "select model_version, event, reason from sentiment.model_events where run_id = :run_id"
@@ -75,7 +73,7 @@ def test_a_drifted_night_sets_off_a_retrain_that_is_held_for_want_of_labels(mach
 
 def test_quiet_nights_set_nothing_off(machine, nights):
     for way in ("key", "date", "neither"):
-        assert machine.states("score_reviews", nights[way].run_id)["set_off_retrain"] == "skipped"
+        assert nights[way].tasks["set_off_retrain"] == "skipped"
 
 
 def test_a_tasks_log_lies_in_s3_and_is_told_over_rest(machine, nights):
