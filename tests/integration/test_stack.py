@@ -26,7 +26,7 @@ from sentiment_core.local import environment
 from sentiment_core.local.airflow_api import AirflowApi, local_api
 from sentiment_core.local.component import DIRECT
 from sentiment_core.local.doctor import examine
-from sentiment_core.local.processes import wait_until
+from sentiment_core.local.processes import Identity, wait_until
 from sentiment_core.local.stack import NAMES, ComponentStatus, LocalStack
 from sentiment_core.settings import Settings
 
@@ -73,7 +73,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 def _kill(stack: LocalStack, name: str) -> int:
     pid = _by_name(stack)[name].pid
     assert pid is not None
+    identity = Identity.of(pid)
     os.kill(pid, signal.SIGKILL)
+    assert identity is None or wait_until(lambda: not identity.is_alive(), 10)  # a large process takes a moment to go
     return pid
 
 
