@@ -176,18 +176,28 @@ class LocalStack:
         Raises Transient at the deadline and Permanent when a component keeps dying. Running it twice at once is fine.
         """
         self.directory.create()
-        with processes.locked(
-            self.directory.up_lock, on_wait=lambda: on_wait("another `up` or `down` of this stack is at work; waiting")
-        ):
-            self._ensure_supervisor()
+        supervisor = self._supervise(on_wait)
         deadline = time.monotonic() + timeout_s
         while True:
             found = self.status()
             yield found
             if all(item.healthy for item in found):
                 return
+            if self.directory.supervisor() is None and supervisor is not None:
+                # The one that was there was dying when we looked: a process that is killed takes a moment to go.
+                self._supervise(on_wait)
+                supervisor = None
             self._check_progress(found, is_late=time.monotonic() > deadline)
             time.sleep(0.2)
+
+    def _supervise(self, on_wait: Callable[[str], None]) -> processes.Identity | None:
+        """See that a supervisor runs; gives the one that ran before, None when a new one was started."""
+        with processes.locked(
+            self.directory.up_lock, on_wait=lambda: on_wait("another `up` or `down` of this stack is at work; waiting")
+        ):
+            before = self.directory.supervisor()
+            self._ensure_supervisor()
+            return before if before == self.directory.supervisor() else None
 
     def _ensure_supervisor(self) -> None:
         ledger = Ledger(self.directory)

@@ -242,6 +242,16 @@ def test_up_heals_a_killed_supervisor_and_database(stack: LocalStack) -> None:
         assert cursor.fetchone() == (1,)
 
 
+def test_up_heals_though_the_supervisor_it_found_dies_meanwhile(stack: LocalStack) -> None:
+    _kill(stack, "postgres")
+    looks = stack.up(timeout_s=HEAL_S)
+    assert not all(item.healthy for item in next(looks))
+    _kill(stack, "supervisor")
+    for found in looks:
+        last = found
+    assert all(item.healthy for item in last)
+
+
 def test_a_run_goes_through_and_its_log_lies_in_s3(stack: LocalStack) -> None:
     api = local_api(stack.directory.path)
     api.unpause("ingest_labels")
