@@ -62,9 +62,14 @@ def outcomes() -> Iterator[None]:
 
 @contextmanager
 def stage() -> Iterator["Services"]:
-    """The services of a task, with errors translated."""
+    """The services of a task, with errors translated.
+
+    What fails before there are services is Airflow's own affair and is tried again: while its database is away it
+    says of a connection that it "isn't defined".
+    """
+    made = services()
     with outcomes():
-        yield services()
+        yield made
 
 
 def services() -> "Services":
@@ -92,7 +97,9 @@ def services() -> "Services":
         f"@{database.host}:{database.port or 5432}/{database.schema}"
     )
     environment.setdefault("SENTIMENT_BUCKET", hook.service_config.get("bucket_name", "reviews"))
-    return Services(Settings.from_environment(environment), s3_client=hook.get_conn())
+    client = hook.get_conn()
+    with outcomes():
+        return Services(Settings.from_environment(environment), s3_client=client)
 
 
 def night() -> "Night":
@@ -132,9 +139,9 @@ class NightFolderSensor(S3KeySensor):
         """Look once; when the folder is empty and the run is a scheduled one, wait for it."""
         from sentiment_core.reviews.layout import incoming_prefix
 
+        self.bucket_name = services().settings.bucket
         with outcomes():
             current = night()
-            self.bucket_name = services().settings.bucket
             self.bucket_key = f"{incoming_prefix(current.window_date)}*"
         if current.kind == "scheduled":
             super().execute(context)
