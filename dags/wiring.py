@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 from airflow.sdk import get_current_context
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
 from sentiment_core.errors import Transient
 from sentiment_core.policy import Policy, read_policy
@@ -91,6 +91,8 @@ def services() -> "Services":
         retries={"mode": "standard", "max_attempts": 4},
     )
     hook = S3Hook(aws_conn_id=S3_CONNECTION, config=config)
+    if not hook.conn_config:  # the hook would go on with whatever credentials this machine has, to whatever bucket
+        raise AirflowNotFoundException(f"The conn_id `{S3_CONNECTION}` isn't defined")
     environment = {name: value for name, value in os.environ.items() if name.startswith(("SENTIMENT_", "MLFLOW_"))}
     environment["SENTIMENT_DATABASE_URL"] = (
         f"postgresql+psycopg2://{quote(database.login or '', safe='')}:{quote(database.password or '', safe='')}"
