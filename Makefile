@@ -1,6 +1,6 @@
 # What a person types. Needs make, Python 3.12 or 3.13, and a package index in reach; nothing has to be set.
 
-# A terminal's Python settings are not ours: without byte code Airflow starts three times slower.
+# A terminal's Python settings are not ours: without byte code every import takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME VIRTUAL_ENV
 ifeq ($(PATH),)
 export PATH := /usr/local/bin:/usr/bin:/bin
