@@ -27,7 +27,7 @@ from sentiment_core.errors import Permanent, Transient
 LAUNCHER = Path(__file__).with_name("launch.py")
 FOREIGN_PREFIXES = ("AIRFLOW", "_AIRFLOW", "MLFLOW", "_MLFLOW", "AWS_", "SENTIMENT_", "PG", "RCLONE", "GUNICORN", "UVICORN")
 FOREIGN_NAMES = {
-    "PYTHONDONTWRITEBYTECODE",  # imports of Airflow are three times slower without byte code
+    "PYTHONDONTWRITEBYTECODE",  # imports take twice as long without byte code
     "PYTHONPATH",
     "PYTHONHOME",
     "PYTHONSTARTUP",

@@ -104,3 +104,12 @@ def test_a_backfill_means_the_dates_that_were_typed_wherever_that_was(dagbag, da
 
 def test_a_retrain_has_no_schedule_unless_the_policy_says_so(dagbag):
     assert dagbag.dags["retrain_model"].schedule is None
+
+
+def test_a_retrain_takes_the_schedule_that_the_policy_says(read_dags, tmp_path, monkeypatch):
+    text = (DAGS.parent / "include" / "policy.toml").read_text(encoding="utf-8")
+    assert 'schedule = "" ' in text
+    policy = tmp_path / "policy.toml"
+    policy.write_text(text.replace('schedule = "" ', 'schedule = "0 3 * * 0" ', 1), encoding="utf-8")
+    monkeypatch.setenv("SENTIMENT_POLICY", str(policy))
+    assert read_dags().dags["retrain_model"].schedule == "0 3 * * 0"
