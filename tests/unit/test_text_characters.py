@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import regex
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
@@ -95,6 +95,7 @@ def test_the_tables_stay_small_enough_for_the_cache():
     assert all(table.flags.c_contiguous for table in characters.tables())
 
 
+@settings(deadline=None)  # the first example compiles
 @given(st.text(max_size=30))
 def test_utf8_is_read_as_python_reads_it(text):
     data = np.frombuffer(text.encode() + b"\0", np.uint8)
@@ -106,6 +107,7 @@ def test_utf8_is_read_as_python_reads_it(text):
     assert found == [ord(character) for character in text]
 
 
+@settings(deadline=None)  # the first example compiles
 @given(st.text(max_size=30))
 def test_utf8_is_written_as_python_writes_it(text):
     out = np.zeros(4 * len(text) + 1, np.uint8)
