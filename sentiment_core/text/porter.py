@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from numba import njit
+from numba.extending import intrinsic
 
 from sentiment_core.text.characters import decode, encode
 
@@ -83,6 +84,19 @@ def stem_word(word: str) -> str:
     return buffer[: stem(buffer, len(buffer))].tobytes().decode()
 
 
+@intrinsic
+def _borrowed(_typing: Any, array: Any) -> Any:
+    """The same array without its reference count, which the small functions below would spend most of their time on."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        made = context.make_array(signature.return_type)(context, builder, arguments[0])
+        made.meminfo = made.meminfo.type(None)
+        made.parent = made.parent.type(None)
+        return made._getvalue()  # noqa: SLF001 -- numba's own way
+
+    return array(array), code
+
+
 @njit(nogil=True, cache=True)
 def stem(word: npt.NDArray[np.uint8], n: int) -> int:  # pragma: no cover
     """Replace the UTF-8 bytes word[:n] of one lower-case token by its stem, and say how long that is.
@@ -93,7 +107,7 @@ def stem(word: npt.NDArray[np.uint8], n: int) -> int:  # pragma: no cover
     for i in range(n):
         if word[i] >= 0x80:  # noqa: PLR2004
             return _stem_wide(word, n)
-    return _stem_letters(word, n)
+    return _stem_letters(_borrowed(word), n)
 
 
 @njit(nogil=True, cache=True)
@@ -105,7 +119,7 @@ def _stem_wide(word: npt.NDArray[np.uint8], n: int) -> int:  # pragma: no cover
         n_points += 1
         i += n_bytes
     o = 0
-    for k in range(_stem_letters(points, n_points)):
+    for k in range(_stem_letters(_borrowed(points), n_points)):
         o += encode(np.int64(points[k]), word, o)
     return o
 
