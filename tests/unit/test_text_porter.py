@@ -41,7 +41,7 @@ SUFFIXES = [
     "iz",
 ]
 SUFFIXES += [rule.suffix for step in porter._RULES for rule in porter._rules(step)] + ["ion", "ions", "ement", "lessness"]
-TAILS = ["", "s", "ed", "ing", "ly", "li", "alli", "ies", "y"]
+TAILS = ["", "s", "ed", "ing", "ly", "li", "alli", "alism", "ies", "y"]
 
 
 def stem_by_nltk(word):
