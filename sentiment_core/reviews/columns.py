@@ -35,11 +35,17 @@ class Findings:
     def __init__(self) -> None:
         self.by_row: dict[int, dict[str, str]] = {}
 
-    def note(self, bad: pa.Array, column: str, message: Callable[[int], str] | str) -> None:
-        """Note a message for every row that `bad` marks; it says what was expected and what was found."""
+    def note(
+        self, bad: pa.Array, column: str, message: Callable[[int], str] | str, rows: "np.ndarray[Any, Any] | None" = None
+    ) -> None:
+        """Note a message for every row that `bad` marks; it says what was expected and what was found.
+
+        Where only some rows have been looked at, `rows` are their places; the message takes the place among them.
+        """
         for index in pc.indices_nonzero(bad).to_pylist():
             text = message if isinstance(message, str) else message(index)
-            self.by_row.setdefault(index, {}).setdefault(column, f"{column}: {text}")
+            row = index if rows is None else int(rows[index])
+            self.by_row.setdefault(row, {}).setdefault(column, f"{column}: {text}")
 
     def is_good(self, n_rows: int) -> pa.Array:
         """A mask of the rows with no finding."""
@@ -115,6 +121,19 @@ def strings(rows: RawRows, name: str, findings: Findings) -> pa.Array:
         is_bad = pa.array([isinstance(value, bytes) for value in values])
         findings.note(is_bad, name, lambda index: f"expected valid UTF-8, found the bytes {shown(values[index])}")
         return pa.array([None if isinstance(value, bytes) else value for value in values], pa.large_string())
+
+
+def string_buffers(array: pa.LargeStringArray) -> tuple["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"]:
+    """Offsets (one more than values) and bytes of a column of large strings, as they lie in memory.
+
+    >>> [part.tolist() for part in string_buffers(pa.array(["no", "a", "b"], pa.large_string()).slice(1))]
+    [[0, 1, 2], [97, 98]]
+    """
+    _, places, data = array.buffers()
+    offsets = np.frombuffer(places, np.int64)[array.offset : array.offset + len(array) + 1] if places else np.zeros(1, np.int64)
+    offsets = offsets if len(offsets) else np.zeros(1, np.int64)
+    content = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]] if data else np.zeros(0, np.uint8)
+    return offsets - offsets[0], content
 
 
 def _decode(value: bytes | None) -> str | bytes | None:

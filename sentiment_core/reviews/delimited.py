@@ -1,8 +1,9 @@
 """Rows of comma-separated values after RFC 4180: quotes, doubled quotes, line breaks inside quotes.
 
-A row that cannot be taken apart is one reject, and reading goes on with the next line; neither Arrow's reader (gives
-the block up) nor the csv module (takes text, swallows the rest) does that. What is read is bytes: whether a value is
-valid text is decided value by value later.
+What is clean is read by the block (`csvblocks`); here is what it means field by field. A row that cannot be taken apart
+is one reject, and reading goes on with the next line; neither Arrow's reader (gives the block up) nor the csv module
+(takes text, swallows the rest) does that. What is read is bytes: whether a value is valid text is decided value by
+value later.
 """
 
 import re
@@ -13,12 +14,16 @@ import numpy as np
 import pyarrow as pa
 
 from sentiment_core.domain import Reject
+from sentiment_core.reviews.csvblocks import parse_records
 from sentiment_core.reviews.rows import RawRows, Request, UnreadableObject, broken_row, shown
 
 _BOM = b"\xef\xbb\xbf"
 _QUOTED = re.compile(rb'"((?:[^"]++|"")*+)"')
 # Possessive all through: a field is matched in one pass or not at all. It ends in the text at hand, or is not whole yet.
 _FIELD = re.compile(rb'(?:"((?:[^"]++|"")*+)"|((?:[^",\r\n]|\r(?!\n))(?:[^,\r\n]++|\r(?!\n))*+)?)(,|\r?\n)')
+
+# Below this the fields are taken apart before Arrow has begun.
+_MIN_BYTES = 1 << 15
 
 
 class Broken(NamedTuple):
@@ -29,34 +34,37 @@ class Broken(NamedTuple):
 
 
 Record = list[bytes] | Broken
+Batch = list[Record] | dict[str, pa.Array]
+"""Records one by one, or columns of a clean block."""
 
 
 def read_delimited(stream: BinaryIO, request: Request) -> Iterator[RawRows]:
     """The rows; blank lines are none. Raises UnreadableObject without a header line that names the columns needed."""
-    batches = _batches(stream, request)
-    names, first = _header(batches, request)
+    scanner = _Scanner(request)
+    batches = scanner.batches(stream)
+    names = _header(next(batches, []), request)
     places = request.place(names)
+    scanner.shape = len(names), places
     n_rows = 0
-    for records in _chain(first, batches):
-        yield _as_rows(records, n_rows, len(names), places, request)
-        n_rows += len(records)
+    for batch in batches:
+        if isinstance(batch, list):
+            rows = _as_rows(batch, n_rows, len(names), places, request)
+        else:
+            n_good = len(next(iter(batch.values())))
+            numbers = np.arange(n_rows, n_rows + n_good)
+            rows = RawRows(numbers=numbers, columns=batch, n_ignored_columns=len(names) - len(places))
+        yield rows
+        n_rows += len(rows.numbers) + len(rows.rejects)
 
 
-def _chain(first: list[Record], batches: Iterator[list[Record]]) -> Iterator[list[Record]]:
-    if first:
-        yield first
-    yield from batches
-
-
-def _header(batches: Iterator[list[Record]], request: Request) -> tuple[list[str], list[Record]]:
-    records: list[Record] = next(batches, [Broken(b"", "")])
-    header, first = records[0], records[1:]
+def _header(records: Batch, request: Request) -> list[str]:
+    header = records[0] if isinstance(records, list) and records else Broken(b"", "")
     expected = "a header line naming the columns"
     if isinstance(header, Broken):
         found = shown(header.raw) if header.raw else "an empty object (no line)"
         raise UnreadableObject(request.key, expected=expected, found=found)
     try:
-        return [name.decode("utf-8").strip() for name in header], first
+        return [name.decode("utf-8").strip() for name in header]
     except UnicodeDecodeError as error:
         raise UnreadableObject(request.key, expected=f"{expected} in UTF-8", found=shown(b",".join(header))) from error
 
@@ -82,35 +90,65 @@ def _as_rows(records: list[Record], n_before: int, n_columns: int, places: dict[
     )
 
 
-def _batches(stream: BinaryIO, request: Request) -> Iterator[list[Record]]:
-    """The records, at most batch_rows at a time and never more than a block holds."""
-    buffer, is_end, is_first, is_skipping = b"", False, True, False
-    while not is_end:
-        block = stream.read(request.block_bytes)
-        is_end = not block
-        buffer += block
-        if is_first and (is_end or len(buffer) >= len(_BOM)):
-            buffer, is_first = buffer.removeprefix(_BOM), False
-        if is_end and buffer and not buffer.endswith(b"\n"):
-            buffer += b"\n"
-        if is_skipping:
-            _, newline, buffer = buffer.partition(b"\n")
-            is_skipping = not newline
-        if is_first:
-            continue
-        position, records = 0, []
-        while position < len(buffer) and (taken := _take(buffer, position, is_end=is_end, max_bytes=request.max_row_bytes)):
-            record, position = taken
+class _Scanner:
+    """Cuts a stream into records: the first alone, the others at most batch_rows and never more than a block at a time."""
+
+    def __init__(self, request: Request) -> None:
+        self.shape: tuple[int, dict[str, int]] | None = None
+        """Number of columns, and where those asked for are: set by who has read the first record."""
+        self._request = request
+        self._position = 0
+
+    def batches(self, stream: BinaryIO) -> Iterator[Batch]:
+        """The records of a stream."""
+        buffer, is_end, is_first, is_skipping = b"", False, True, False
+        while not is_end:
+            block = stream.read(self._request.block_bytes)
+            is_end = not block
+            buffer += block
+            if is_first and (is_end or len(buffer) >= len(_BOM)):
+                buffer, is_first = buffer.removeprefix(_BOM), False
+            if is_end and buffer and not buffer.endswith(b"\n"):
+                buffer += b"\n"
+            if is_skipping:
+                _, newline, buffer = buffer.partition(b"\n")
+                is_skipping = not newline
+            if is_first:
+                continue
+            self._position = 0
+            yield from self._scan(buffer, is_end=is_end)
+            # A line too long to be kept was given up in its middle: what follows up to its end belongs to it.
+            is_skipping = is_skipping or (self._position == len(buffer) > 0 and not buffer.endswith(b"\n"))
+            buffer = buffer[self._position :]
+
+    def _scan(self, buffer: bytes, *, is_end: bool) -> Iterator[Batch]:
+        """What is whole in a buffer; the position stays where it is not."""
+        records: list[Record] = []
+        is_clean: bool | None = None
+        while self._position < len(buffer):
+            if is_clean is None and self.shape and len(buffer) - self._position >= _MIN_BYTES:
+                clean = parse_records(buffer[self._position :], *self.shape, self._request)
+                is_clean = clean is not None
+                if clean:
+                    yield from self._slices(clean[0])
+                    self._position += clean[1]
+                    continue
+            taken = _take(buffer, self._position, is_end=is_end, max_bytes=self._request.max_row_bytes)
+            if not taken:
+                break
+            record, self._position = taken
             if record != [b""]:
                 records.append(record)
-            if len(records) == request.limits.batch_rows:
+            if len(records) == (self._request.limits.batch_rows if self.shape else 1):
                 yield records
                 records = []
         if records:
             yield records
-        # A line too long to be kept was given up in its middle: what follows up to its end belongs to it.
-        is_skipping = is_skipping or (position == len(buffer) > 0 and not buffer.endswith(b"\n"))
-        buffer = buffer[position:]
+
+    def _slices(self, columns: dict[str, pa.Array]) -> Iterator[Batch]:
+        n_rows = self._request.limits.batch_rows
+        for start in range(0, len(next(iter(columns.values()))), n_rows):
+            yield {name: array.slice(start, n_rows) for name, array in columns.items()}
 
 
 def _take(buffer: bytes, start: int, *, is_end: bool, max_bytes: int) -> tuple[Record, int] | None:

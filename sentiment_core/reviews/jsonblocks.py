@@ -1,0 +1,140 @@
+"""Clean JSON lines a block at a time, by Arrow's reader: three times as fast as a line at a time.
+
+All or nothing: what is not beyond doubt the same as `jsonlines` reads line by line (a bad line, a blank one, a value of
+another type than its neighbours') is given back unread. No reject is made here.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+
+from sentiment_core.reviews.rows import Column, Request
+
+_NEWLINE, _RETURN, _OPENING, _CLOSING = b"\n\r{}"
+# "[" and "{" differ in this bit alone.
+_CASE_BIT = 0x20
+# Arrow's builders recurse and end the process on a line of some thousand levels; nothing of this depth is a review.
+_MAX_OPENINGS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Rows of a block that is clean."""
+
+    columns: dict[str, pa.Array]
+    """The asked columns as large strings, all nulls where no row has one."""
+    n_rows: int
+    ignored: frozenset[str]
+    """Names of the other columns."""
+
+
+Types = dict[str, pa.DataType]
+
+
+def parse_lines(block: pa.Buffer, request: Request, types: Types) -> Block | None:
+    """The rows of whole lines, or None where they have to be read one by one.
+
+    `types` says what a column held so far and is updated: a column whose first value is missing keeps its type.
+    """
+    if (lines := _clean_lines(np.frombuffer(block, np.uint8), request)) is None or not _is_utf8(block):
+        return None
+    first_end, n_lines = lines
+    try:
+        if not _note_types(block.slice(0, first_end).to_pybytes(), request, types):
+            return None
+        table = _parse(block, request, types)
+        # Two objects on one line are two rows to Arrow, and a bad line to everybody else.
+        return _as_block(table, request) if table.num_rows == n_lines else None
+    except (pa.ArrowException, UnicodeDecodeError):
+        return None
+
+
+def _clean_lines(data: npt.NDArray[np.uint8], request: Request) -> tuple[int, int] | None:
+    """The end of the first line and the number of lines, when each looks like one object."""
+    breaks = np.flatnonzero(data == _NEWLINE)
+    starts = np.concatenate([[0], breaks + 1])
+    ends = np.concatenate([breaks, [len(data)]])
+    if starts[-1] == len(data):
+        starts, ends = starts[:-1], ends[:-1]
+    if not len(starts) or (ends - starts).min() < len("{}") or (ends - starts).max() > request.max_row_bytes:
+        return None
+    ends = ends - (data[ends - 1] == _RETURN)
+    is_object = (data[starts] == _OPENING) & (data[ends - 1] == _CLOSING)
+    return (int(ends[0]), len(starts)) if is_object.all() and not _is_deep(data, starts) else None
+
+
+def _is_deep(data: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64]) -> bool:
+    """Whether a line may be nested too deeply for Arrow: it has at least as many brackets as levels."""
+    is_opening = (data | _CASE_BIT) == _OPENING
+    if np.count_nonzero(is_opening) <= len(starts) + _MAX_OPENINGS:
+        return False
+    lines = np.searchsorted(starts, np.flatnonzero(is_opening), side="right")
+    return bool(np.bincount(lines).max() > _MAX_OPENINGS)
+
+
+def _is_utf8(block: pa.Buffer) -> bool:
+    """Arrow's JSON reader does not look, its strings do."""
+    offsets = pa.py_buffer(np.array([0, block.size], np.int64))
+    try:
+        pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, block]).cast(pa.large_string())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _note_types(line: bytes, request: Request, types: Types) -> bool:
+    """Learn from the first line what columns hold; False for a type that only `jsonlines` can judge."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    for column in request.columns:
+        if (kind := _type_of(row.get(column.name), column)) is not None:
+            types[column.name] = kind
+    return all(types.get(column.name) != pa.null() for column in request.columns)
+
+
+def _type_of(value: Any, column: Column) -> pa.DataType | None:
+    """None: nothing to see; null: a type that is not read here."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return pa.large_string()
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return pa.int64() if is_whole and column.kind in ("identifier", "rating") else pa.null()
+
+
+def _parse(block: pa.Buffer, request: Request, types: Types) -> pa.Table:
+    fields = [(column.name, types.get(column.name, pa.large_string())) for column in request.columns]
+    return pj.read_json(
+        pa.BufferReader(block),
+        # One block in, one chunk out.
+        read_options=pj.ReadOptions(use_threads=False, block_size=block.size + 1),
+        parse_options=pj.ParseOptions(
+            explicit_schema=pa.schema(fields), newlines_in_values=False, unexpected_field_behavior="infer"
+        ),
+    )
+
+
+def _as_block(table: pa.Table, request: Request) -> Block | None:
+    asked = [column.name for column in request.columns]
+    ignored = [name for name in table.column_names if name not in asked]
+    if not all(_is_finite(chunk) for name in ignored for chunk in table[name].chunks):
+        return None
+    columns = {name: pa.concat_arrays(table[name].chunks).cast(pa.large_string()) for name in asked}
+    return Block(columns=columns, n_rows=table.num_rows, ignored=frozenset(ignored))
+
+
+def _is_finite(array: pa.Array) -> bool:
+    """False where numbers are NaN or infinite: the json module refuses some spellings of them that Arrow takes."""
+    if pa.types.is_floating(array.type):
+        return bool(pc.all(pc.is_finite(array), min_count=0).as_py())
+    if pa.types.is_list(array.type):
+        return _is_finite(array.flatten())
+    return not pa.types.is_struct(array.type) or all(_is_finite(child) for child in array.flatten())
