@@ -51,11 +51,15 @@ def excerpts(texts: pa.LargeStringArray, n_chars: int) -> pa.Array:
 
 
 def _scores(probabilities: npt.NDArray[np.float64], classes: list[str]) -> dict[str, Any]:
-    nothing = pa.nulls(len(probabilities), pa.float64())
-    by_class = {f"p_{name}": probabilities[:, place] for place, name in enumerate(classes)}
+    # One class after the other: NumPy takes ten times as long for the maximum of short rows.
+    confidence, likeliest = probabilities[:, 0].copy(), np.zeros(len(probabilities), np.int8)
+    for place in range(1, len(classes)):
+        is_likelier = probabilities[:, place] > confidence
+        np.copyto(confidence, probabilities[:, place], where=is_likelier)
+        likeliest[is_likelier] = place
     return {
-        "p_neutral": nothing,
-        **by_class,
-        "label": np.asarray(classes, dtype=object)[probabilities.argmax(axis=1)],
-        "confidence": probabilities.max(axis=1),
+        "p_neutral": pa.nulls(len(probabilities), pa.float64()),
+        **{f"p_{name}": probabilities[:, place] for place, name in enumerate(classes)},
+        "label": pa.array(classes, pa.string()).take(pa.array(likeliest)),
+        "confidence": confidence,
     }

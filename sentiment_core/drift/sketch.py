@@ -22,6 +22,8 @@ from sentiment_core import schema
 from sentiment_core.errors import Permanent
 
 HASH_MAX = 2**64 - 1
+# Below this zstd saves nothing and costs a millisecond, which is most of a tiny object's sketch.
+_MIN_COMPRESSED = 64
 _NUMERIC = tuple(field.name for field in schema.DRIFT_NUMERIC)
 _LABEL = schema.LABEL.name
 _CARRIED = tuple(dict.fromkeys((*schema.DRIFT_COLUMNS, schema.CONFIDENCE.name)))
@@ -71,7 +73,8 @@ class Sketch:
         """The sample with its limit as an Arrow IPC stream; n and moments travel as columns beside it."""
         table = self.sample.drop_columns(["object_id"]).replace_schema_metadata({"limit": str(self.limit)})
         sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        options = pa.ipc.IpcWriteOptions(compression="zstd" if table.num_rows >= _MIN_COMPRESSED else None)
+        with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
             writer.write_table(table)
         content: bytes = sink.getvalue().to_pybytes()
         return content
@@ -117,11 +120,14 @@ class Sketcher:
     def add(self, scored: pa.Table) -> None:
         """Take a batch with the columns of `schema.SCORED_BATCH`."""
         days = scored["review_date"]
-        for day in pc.unique(days).to_pylist():
-            rows = scored.filter(pc.equal(days, pa.scalar(day, pa.date32())))
-            old = self._sketches.get(day)
-            new = _sketch_rows(rows, day, old.limit if old else HASH_MAX)
-            self._sketches[day] = merge([old, new] if old else [new], size=self._size)
+        found = pc.unique(days).to_pylist()
+        for day in found:
+            rows = scored if len(found) == 1 else scored.filter(pc.equal(days, pa.scalar(day, pa.date32())))
+            old = self._sketches.get(day, _EMPTY)
+            new = _sketch_rows(rows, day, old.limit)
+            sample, limit = _smallest(pa.concat_tables([old.sample, new.sample]), new.limit, self._size)
+            moments = _add_moments(old.moments, new.moments)
+            self._sketches[day] = Sketch(n=old.n + new.n, moments=moments, sample=sample, limit=limit)
 
     def sketches(self) -> dict[date, Sketch]:
         """What has been taken so far, by review_date."""
@@ -181,13 +187,15 @@ def _smallest(sample: pa.Table, limit: int, size: int) -> tuple[pa.Table, int]:
     Within an object the last row of an identity stands for it, as it does when the object is published. Rows of
     several objects that share an identity stay together, so that the current one can be picked later.
     """
-    rows, hashes = sample["row_number"].to_numpy(), sample["hash"].to_numpy()
-    objects = pc.fill_null(sample["object_id"], -1).to_numpy()
-    order = np.lexsort((-rows, objects, hashes))
-    is_first = np.ones(len(order), np.bool_)
-    is_first[1:] = (np.diff(hashes[order]) != 0) | (np.diff(objects[order]) != 0)
-    order = order[is_first]
-    order = order[hashes[order] <= np.uint64(limit)]
+    hashes = sample["hash"].to_numpy()
+    order = np.argsort(hashes)
+    if (hashes[order[1:]] == hashes[order[:-1]]).any():
+        rows, objects = sample["row_number"].to_numpy(), pc.fill_null(sample["object_id"], -1).to_numpy()
+        order = np.lexsort((-rows, objects, hashes))
+        is_first = np.ones(len(order), np.bool_)
+        is_first[1:] = (np.diff(hashes[order]) != 0) | (np.diff(objects[order]) != 0)
+        order = order[is_first]
+    order = order[: np.searchsorted(hashes[order], np.uint64(limit), side="right")]
     if len(order) > size:
         limit = int(hashes[order[size - 1]])
         order = order[hashes[order] <= np.uint64(limit)]
@@ -216,3 +224,6 @@ def _add_moments(left: Moments, right: Moments) -> Moments:
 
 def _add(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
     return {key: left.get(key, 0) + right.get(key, 0) for key in sorted(left.keys() | right.keys())}
+
+
+_EMPTY = Sketch(n=0, moments=_no_moments(), sample=SAMPLE.empty_table())

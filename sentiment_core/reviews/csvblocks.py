@@ -55,7 +55,8 @@ def _record_ends(data: npt.NDArray[np.uint8], *, has_returns: bool) -> Places | 
 
 def _is_outside(quotes: Places, places: Places) -> npt.NDArray[np.bool_]:
     """Whether an even number of quotes stands before each place."""
-    return np.searchsorted(quotes, places) % 2 == 0
+    is_outside: npt.NDArray[np.bool_] = np.searchsorted(quotes, places) % 2 == 0
+    return is_outside
 
 
 def _are_around_fields(data: npt.NDArray[np.uint8], quotes: Places) -> bool:
