@@ -1,6 +1,8 @@
 """Real servers for tests: each started once a session on a free port, gone at its end."""
 
 import contextlib
+import gzip
+import io
 import json
 import os
 import shutil
@@ -9,7 +11,8 @@ import tempfile
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +218,96 @@ def trained_model(training_set: Any, candidate: Any) -> Callable[[Services], Mod
         return ref
 
     return register
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadFolder:
+    """What goes wrong in a night's folder, beside what does not."""
+
+    objects: dict[str, bytes]
+    """Content by name."""
+    good_ids: set[str]
+    """Reviews that have to be scored."""
+    unreadable: dict[str, str]
+    """Objects of which nothing can be scored, by name: what their reason has to say."""
+    rejected: dict[tuple[str, int], str]
+    """Rows that cannot be scored, by name of the object and row number: what their reason has to say."""
+
+
+@pytest.fixture(scope="session")
+def bad_folder() -> BadFolder:
+    """A good file, four that cannot be read, and in each format one with good rows and bad ones."""
+    good = [(f"good-{number}", f"a wonderful film with a moving story number {number}") for number in range(1000)]
+    rows = {
+        "rows.jsonl": [
+            (("j0", "fine enough"), None),
+            ((None, "nobody's"), "review_id"),
+            (("j2", "a nul \x00 character"), "NUL"),
+            (b'{"review_id": "j3", "text": "a nul \x00 byte"}', "JSON"),
+            (b'{"review_id": "j4", "text": "broken \xff\xfe"}', "UTF-8"),
+            (("j5", "x" * 10_000_000), "10,000,000"),
+            (b'{"review_id": "j6", "text": ', "JSON"),
+            (("j7", "   "), "text"),
+            (b'{"review_id": "j8", "text": "old", "created_at": "1999-01-01T00:00:00Z"}', "created_at"),
+            (b'{"review_id": "j9", "text": "nine of five", "rating": 9}', "rating"),
+            (("j10", "fine again"), None),
+        ],
+        "rows.csv": [
+            (b"c0,fine enough", None),
+            (b",nobody's", "review_id"),
+            (b"c2,a nul \x00 byte", "NUL"),
+            (b"c3,broken \xff\xfe", "UTF-8"),
+            (b"c4," + b"x" * 10_000_000, "10,000,000"),
+            (b"c5,fine again", None),
+            (b"c6,one,too many", "columns"),
+        ],
+        "rows.parquet": [
+            (("p0", b"fine enough"), None),
+            ((None, b"nobody's"), "review_id"),
+            (("p2", b"a nul \x00 byte"), "NUL"),
+            (("p3", b"broken \xff\xfe"), "UTF-8"),
+            (("p4", b"x" * 10_000_000), "10,000,000"),
+            (("p5", b"fine again"), None),
+        ],
+    }
+    return BadFolder(
+        objects={
+            "good.parquet": _parquet(good),
+            "truncated.parquet": _parquet(good)[:-200],
+            "empty.jsonl": b"",
+            "no-text.csv": b"review_id,body\n1,fine\n",
+            "half.jsonl.gz": gzip.compress(_jsonl(good))[:-50],
+            "rows.jsonl": _jsonl(row for row, _ in rows["rows.jsonl"]),
+            "rows.csv": b"\n".join([b"review_id,text", *(row for row, _ in rows["rows.csv"])]),
+            "rows.parquet": _parquet(row for row, _ in rows["rows.parquet"]),
+        },
+        good_ids={review_id for review_id, _ in good} | {"j0", "j10", "c0", "c5", "p0", "p5"},
+        unreadable={"truncated.parquet": "Parquet", "empty.jsonl": "empty", "no-text.csv": "text", "half.jsonl.gz": "gzip"},
+        rejected={
+            (name, number): words for name, found in rows.items() for number, (_, words) in enumerate(found) if words is not None
+        },
+    )
+
+
+def _jsonl(rows: Iterable[tuple[str | None, str] | bytes]) -> bytes:
+    lines = (
+        row if isinstance(row, bytes) else json.dumps(dict(zip(("review_id", "text"), row, strict=True))).encode() for row in rows
+    )
+    return b"\n".join(lines)
+
+
+def _parquet(rows: Iterable[tuple[str | None, str | bytes]]) -> bytes:
+    """Texts as they are given: Parquet keeps bytes that are no UTF-8 in a column of strings."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    ids, texts = zip(*rows, strict=True)
+    raw = pa.array([words if isinstance(words, bytes) else words.encode() for words in texts], pa.binary())
+    sink = io.BytesIO()
+    pq.write_table(
+        pa.table({"review_id": pa.array(ids), "text": pa.StringArray.from_buffers(len(raw), *raw.buffers()[1:])}), sink
+    )
+    return sink.getvalue()
 
 
 class Browser:
