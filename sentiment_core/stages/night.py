@@ -6,13 +6,15 @@ run again. Which rows win is `store`'s business; what a valid row is, `reviews`'
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sentiment_core.domain import ModelRef, ObjectVersion
+from sentiment_core.domain import ModelRef, ObjectVersion, Reject, ReviewBatch, ScoredBatch
 from sentiment_core.errors import Permanent, Transient
+from sentiment_core.pipeline import pipelined
 from sentiment_core.stages.services import Services
 from sentiment_core.stages.window import Night
 
@@ -93,35 +95,99 @@ def score_objects(
 ) -> dict[str, Any]:
     """Score every object of a batch into staging; an unreadable one is recorded as failed and harms no other.
 
-    Returns counts, and the review dates that the batch has rows in.
+    Objects are read and scored ahead, each is staged in a transaction of its own, in order. Returns counts, and the
+    review dates that the batch has rows in.
     """
+    from sentiment_core.store.ledger import new_objects
+
     model = services.registry.open(ref)
+    objects = [_from_json(value) for value in batch]
+    # What the ledger knows (a task that is tried again) may not be needed, so that it is not read before staging asks.
+    new = set(new_objects(services.engine, objects, force=night.force))
     counts = {"n_objects": 0, "n_failed": 0, "n_scored": 0, "n_quarantined": 0}
     days: set[date] = set()
-    for value in batch:
-        staged = _score_object(services, night, model, _from_json(value))
-        counts["n_objects"] += 1
-        if staged is None:
-            counts["n_failed"] += 1
-        else:
-            counts["n_scored"] += staged.n_scored
-            counts["n_quarantined"] += staged.n_quarantined
-            days.update(staged.review_dates)
-        if on_progress:
-            on_progress(counts["n_objects"], counts["n_scored"])
+    with closing(_score_ahead(services, model, [obj for obj in objects if obj in new])) as ahead:
+        for obj in objects:
+            staged = _score_object(services, night, model, obj, ahead if obj in new else None)
+            counts["n_objects"] += 1
+            if staged is None:
+                counts["n_failed"] += 1
+            else:
+                counts["n_scored"] += staged.n_scored
+                counts["n_quarantined"] += staged.n_quarantined
+                days.update(staged.review_dates)
+            if on_progress:
+                on_progress(counts["n_objects"], counts["n_scored"])
     return {**counts, "dates": [day.isoformat() for day in sorted(days)]}
 
 
-def _score_object(services: Services, night: Night, model: Any, obj: ObjectVersion) -> "StagedObject | None":
-    """What became of an object; None when it cannot be read."""
+@dataclass(frozen=True)
+class _End:
+    """The object has no more batches, or cannot be read (any further)."""
+
+    error: Exception | None = None
+
+
+# Of which object, and what: a batch without its texts, which are no longer needed, or the end.
+Event = tuple[ObjectVersion, tuple[ScoredBatch, tuple[Reject, ...]] | _End]
+
+
+def _score_ahead(services: Services, model: Any, objects: Sequence[ObjectVersion]) -> Generator[Event]:
+    """The scored batches of objects in order, with an end after each object's; read and scored before they are asked for."""
+    from sentiment_core.scoring import score
+
+    text_excerpt = services.policy.storage.text_excerpt
+
+    def work(item: tuple[ObjectVersion, ReviewBatch | _End]) -> Event:
+        obj, batch = item
+        if isinstance(batch, _End):
+            return obj, batch
+        return obj, (score(model.estimator, model.ref, batch, text_excerpt=text_excerpt), batch.rejects)
+
+    return pipelined(_read(services, objects), work)
+
+
+def _read(services: Services, objects: Sequence[ObjectVersion]) -> Iterator[tuple[ObjectVersion, ReviewBatch | _End]]:
+    from sentiment_core.reviews.bucket import ObjectChanged, ObjectMissing
+    from sentiment_core.reviews.layout import folder_date_of
+    from sentiment_core.reviews.read import UnreadableObject, read_reviews
+
+    for obj in objects:
+        folder_date = folder_date_of(obj.key)
+        try:
+            with services.bucket.open(obj) as stream:
+                for batch in read_reviews(stream, obj.key, folder_date=folder_date, limits=services.policy.reading):
+                    yield obj, batch
+            yield obj, _End()
+        except (ObjectChanged, ObjectMissing, UnreadableObject) as error:
+            yield obj, _End(error)
+
+
+def _batches_of(obj: ObjectVersion, events: Iterator[Event]) -> Iterator[tuple[ScoredBatch, tuple[Reject, ...]]]:
+    """One object's batches, past what was read of objects that turned out not to be needed; raises why it cannot be read."""
+    for of, event in events:
+        if of != obj:
+            continue
+        if not isinstance(event, _End):
+            yield event
+        elif event.error:
+            raise event.error
+        else:
+            return
+
+
+def _score_object(
+    services: Services, night: Night, model: Any, obj: ObjectVersion, ahead: Iterator[Event] | None = None
+) -> "StagedObject | None":
+    """What became of an object; None when it cannot be read. Without `ahead` it is read when staging needs it."""
     from sentiment_core.reviews.bucket import ObjectChanged, ObjectMissing
     from sentiment_core.reviews.layout import folder_date_of
     from sentiment_core.reviews.read import UnreadableObject
     from sentiment_core.store.ledger import record_failed
 
-    window_date = folder_date_of(obj.key)
     try:
-        return _stage_object(services, night, model, obj, window_date)
+        with closing(_score_ahead(services, model, [obj])) as own:
+            return _stage_object(services, night, model, obj, own if ahead is None else ahead)
     except ObjectChanged:
         # Rewritten between listing and reading: what is there now is what is to be scored.
         current = next((item for item in services.bucket.list(obj.key) if item.key == obj.key), None)
@@ -130,30 +196,27 @@ def _score_object(services: Services, night: Night, model: Any, obj: ObjectVersi
         return _score_object(services, night, model, current)
     except (UnreadableObject, ObjectMissing) as error:
         log.warning("%s", error)
-        record_failed(services.engine, obj, window_date=window_date, run_id=night.run_id, reason=str(error))
+        record_failed(services.engine, obj, window_date=folder_date_of(obj.key), run_id=night.run_id, reason=str(error))
         return None
 
 
-def _stage_object(services: Services, night: Night, model: Any, obj: ObjectVersion, window_date: date) -> "StagedObject":
+def _stage_object(services: Services, night: Night, model: Any, obj: ObjectVersion, events: Iterator[Event]) -> "StagedObject":
     from sentiment_core.drift.sketch import Sketcher
-    from sentiment_core.reviews.layout import quarantine_key
-    from sentiment_core.reviews.read import read_reviews, reject_lines
-    from sentiment_core.scoring import score
+    from sentiment_core.reviews.layout import folder_date_of, quarantine_key
+    from sentiment_core.reviews.read import reject_lines
     from sentiment_core.store.ledger import stage
 
-    sketcher = Sketcher(services.policy.drift.sample_rows)
+    sketcher, window_date = Sketcher(services.policy.drift.sample_rows), folder_date_of(obj.key)
     with (
         tempfile.TemporaryFile() as rejected,
         stage(services.engine, obj, window_date=window_date, model=model.ref, run_id=night.run_id, force=night.force) as staging,
     ):
         if not staging.is_needed:
             return staging.result
-        with services.bucket.open(obj) as stream:
-            for batch in read_reviews(stream, obj.key, folder_date=window_date, limits=services.policy.reading):
-                scored = score(model.estimator, model.ref, batch, text_excerpt=services.policy.storage.text_excerpt)
-                staging.add(scored, batch.rejects)
-                sketcher.add(scored.table)
-                rejected.write(reject_lines(obj.key, batch.rejects))
+        for scored, rejects in _batches_of(obj, events):
+            staging.add(scored, rejects)
+            sketcher.add(scored.table)
+            rejected.write(reject_lines(obj.key, rejects))
         for review_date, sketch in sketcher.sketches().items():
             staging.add_sketch(review_date, sketch.n, sketch.moments, sketch.to_bytes())
         if rejected.tell():

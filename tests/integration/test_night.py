@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+import threading
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
@@ -10,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import text
 
-from sentiment_core.errors import Permanent
+from sentiment_core.errors import Permanent, Transient
+from sentiment_core.reviews.bucket import Bucket
 from sentiment_core.reviews.layout import incoming_prefix
 from sentiment_core.stages import night as stages
 from sentiment_core.stages.night import score_window
@@ -75,39 +78,25 @@ def test_a_forced_run_scores_again_and_keeps_what_was_said_before(champion):
     assert rows(champion, "select count(*) from sentiment.score_history") == [(2,)]
 
 
-def test_bad_objects_and_rows_are_listed_with_reasons_and_harm_nothing_else(champion):
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([review(n) for n in range(1000)]), sink)
-    deliver(champion, "truncated.parquet", sink.getvalue()[:-200])
-    deliver(champion, "empty.jsonl", b"")
-    deliver(champion, "no-text.csv", b"review_id,body\n1,fine\n")
-    deliver(champion, "half.jsonl.gz", gzip.compress(jsonl(*(review(n) for n in range(1000))))[:-50])
-    bad_rows = [
-        jsonl(review(1)),
-        jsonl({"review_id": None, "text": "no id"}),
-        jsonl(review(2, words="nul \x00 byte")),
-        b'{"review_id": "r3", "text": "broken utf-8 \xff\xfe"}\n',
-        jsonl({"review_id": "r4", "text": "x" * 10_000_000}),
-        b'{"review_id": "r5", "text": \n',
-        jsonl({"review_id": "r6", "text": "   "}),
-        jsonl(review(7, created_at="1999-01-01T00:00:00Z")),
-        jsonl(review(8, rating=9)),
-        jsonl(review(9)),
-    ]
-    deliver(champion, "rows.jsonl", b"".join(bad_rows))
+def test_bad_objects_and_rows_are_listed_with_reasons_and_harm_nothing_else(champion, bad_folder):
+    for name, content in bad_folder.objects.items():
+        deliver(champion, name, content)
     outcome = score_window(champion, DAY)
-    assert (outcome["n_objects"], outcome["n_failed"], outcome["n_scored"], outcome["n_quarantined"]) == (5, 4, 2, 8)
-    assert current(champion) == [(DAY, "r1"), (DAY, "r9")]
+    counts = (outcome["n_objects"], outcome["n_failed"], outcome["n_scored"], outcome["n_quarantined"])
+    assert counts == (8, 4, len(bad_folder.good_ids), len(bad_folder.rejected))
+    assert {review_id for _, review_id in current(champion)} == bad_folder.good_ids
     failed = dict(rows(champion, "select split_part(key, '/', 3), reason from sentiment.source_objects where status = 'failed'"))
-    assert set(failed) == {"truncated.parquet", "empty.jsonl", "no-text.csv", "half.jsonl.gz"}
-    assert all(failed.values())
-    assert "text" in failed["no-text.csv"]
-    listed = rows(champion, "select row_number, reason from sentiment.quarantined_reviews order by row_number")
-    assert [number for number, _ in listed] == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert all(reason for _, reason in listed)
-    [quarantined] = list(champion.bucket.list("quarantine/"))
-    lines = [json.loads(line) for line in champion.bucket.get(quarantined.key).splitlines()]
-    assert [line["row_number"] for line in lines] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert failed.keys() == bad_folder.unreadable.keys()
+    assert [name for name, words in bad_folder.unreadable.items() if words not in failed[name]] == []
+    query = """select split_part(key, '/', 3), row_number, q.reason
+               from sentiment.quarantined_reviews q join sentiment.source_objects using (object_id)"""
+    listed = {(name, number): reason for name, number, reason in rows(champion, query)}
+    assert listed.keys() == bad_folder.rejected.keys()
+    assert [place for place, words in bad_folder.rejected.items() if words not in listed[place]] == []
+    lines = [
+        json.loads(line) for item in champion.bucket.list("quarantine/") for line in champion.bucket.get(item.key).splitlines()
+    ]
+    assert {(line["key"].split("/")[2], line["row_number"]) for line in lines} == listed.keys()
 
 
 def test_created_at_decides_the_date_and_every_date_is_published(champion):
@@ -147,6 +136,99 @@ def test_an_object_rewritten_between_listing_and_reading_is_scored_as_it_is_now(
     counts = stages.score_objects(champion, night, ref, batch)
     stages.publish_dates(champion, night, ref, [counts])
     assert current(champion) == [(DAY, "r2"), (DAY, "r3")]
+
+
+class CountedBucket(Bucket):
+    """A bucket that knows what has been read from it."""
+
+    def __init__(self, bucket):
+        super().__init__(bucket._client, bucket.name)
+        self.opened = []
+
+    def open(self, obj):
+        self.opened.append(obj.key.rpartition("/")[2])
+        return super().open(obj)
+
+
+def test_objects_that_are_read_ahead_of_one_another_stay_apart(champion):
+    for number in range(30):
+        content = b"" if number % 7 == 3 else jsonl(*(review(100 * number + n) for n in range(number)), {"text": "no id"})
+        deliver(champion, f"{number:02}.jsonl", content)
+    champion.__dict__["bucket"] = CountedBucket(champion.bucket)
+    outcome = score_window(champion, DAY)
+    n_rows = sum(number for number in range(30) if number % 7 != 3)
+    assert (outcome["n_objects"], outcome["n_failed"], outcome["n_scored"], outcome["n_quarantined"]) == (30, 4, n_rows, 26)
+    counted = rows(champion, "select key, status, n_scored from sentiment.source_objects order by key")
+    expected = [("failed", None) if number % 7 == 3 else ("scored", number) for number in range(30)]
+    assert [(status, None if status == "failed" else n) for _, status, n in counted] == expected
+    assert champion.bucket.opened == [f"{number:02}.jsonl" for number in range(30)]
+
+
+def test_a_task_that_is_tried_again_reads_only_what_it_has_not_staged(champion):
+    for number in range(4):
+        deliver(champion, f"{number}.jsonl", jsonl(review(number)))
+    night = stages.Night(window_date=DAY, run_id="r", kind="manual", model="champion", force=False, allow_retrain=False)
+    ref = stages.resolve_model(champion, night)
+    [batch] = stages.list_new_objects(champion, night)
+    stages.score_objects(champion, night, ref, [batch[0], batch[2]])
+    champion.__dict__["bucket"] = CountedBucket(champion.bucket)
+    counts = stages.score_objects(champion, night, ref, batch)
+    assert (counts["n_objects"], counts["n_scored"], counts["n_failed"]) == (4, 4, 0)
+    assert champion.bucket.opened == ["1.jsonl", "3.jsonl"]
+
+
+def test_an_object_that_another_run_stages_meanwhile_is_passed_over(champion):
+    for number in range(3):
+        deliver(champion, f"{number}.jsonl", jsonl(review(number), review(number + 10)))
+    night = stages.Night(window_date=DAY, run_id="r", kind="manual", model="champion", force=False, allow_retrain=False)
+    ref = stages.resolve_model(champion, night)
+    [batch] = stages.list_new_objects(champion, night)
+
+    def stage_the_second(n_objects, n_scored):
+        if n_objects == 1:
+            stages.score_objects(champion, replace(night, run_id="other"), ref, [batch[1]])
+
+    counts = stages.score_objects(champion, night, ref, batch, on_progress=stage_the_second)
+    assert counts["n_scored"] == 6
+    stages.publish_dates(champion, night, ref, [counts])
+    found = rows(champion, "select review_id, run_id from sentiment.scored_reviews order by 1")
+    assert found == [("r0", "r"), ("r1", "other"), ("r10", "r"), ("r11", "other"), ("r12", "r"), ("r2", "r")]
+
+
+def test_trouble_in_the_middle_of_an_object_leaves_no_row_of_it_and_no_thread(champion):
+    deliver(champion, "a.jsonl", jsonl(review(1)))
+    big = jsonl(*(review(n) for n in range(20_000)))
+    deliver(champion, "b.jsonl", big)
+
+    class Interrupted(CountedBucket):
+        def open(self, obj):
+            stream = super().open(obj)
+            return stream if obj.key.endswith("a.jsonl") else io.BufferedReader(Ending(stream, len(big) - 10))
+
+    class Ending(io.RawIOBase):
+        def __init__(self, stream, n_bytes):
+            self.stream, self.n_bytes = stream, n_bytes
+
+        def readable(self):
+            return True
+
+        def readinto(self, buffer):
+            if self.n_bytes == 0:
+                raise Transient("the object", expected="more", found="a broken connection", remedy="try again")
+            part = self.stream.read(min(len(buffer), self.n_bytes))
+            self.n_bytes -= len(part)
+            buffer[: len(part)] = part
+            return len(part)
+
+    whole = champion.bucket
+    champion.__dict__["bucket"] = Interrupted(whole)
+    with pytest.raises(Transient, match="broken connection"):
+        score_window(champion, DAY)
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("read", "work"))]
+    assert rows(champion, "select key, n_scored from sentiment.source_objects") == [(incoming_prefix(DAY) + "a.jsonl", 1)]
+    champion.__dict__["bucket"] = whole
+    assert score_window(champion, DAY)["n_scored"] == 20_000
+    assert len(current(champion)) == 20_000
 
 
 def test_a_run_that_dies_before_publishing_is_completed_by_the_next(champion):
