@@ -1,0 +1,3 @@
+"""Benchmarks are no tests: `make bench` runs them, pytest passes them by."""
+
+collect_ignore_glob = ["*.py"]
