@@ -84,6 +84,7 @@ class Contender:
     def __init__(self, command: list[str], spec: dict[str, Any], log: Path, variables: Mapping[str, str] = ONE_THREAD) -> None:
         self.name = spec["contender"]
         self._log = log
+        self._is_ready = False
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
@@ -94,7 +95,9 @@ class Contender:
 
     def wait_until_ready(self) -> None:
         """Blocks until it is prepared."""
-        self._hear()
+        if not self._is_ready:
+            self._hear()
+            self._is_ready = True
 
     def go(self, **orders: Any) -> Turn:
         """One turn."""

@@ -67,6 +67,11 @@ def _without_tags(text: str) -> str:
     return _TAG.sub(" ", text).lower()
 
 
+def tokens(text: str) -> list[str]:
+    """Words and runs of punctuation in lower case."""
+    return _TOKEN.findall(text.lower())
+
+
 def _stems(text: str) -> list[str]:
     return [_stem(token) for token in _TOKEN.findall(text)]
 

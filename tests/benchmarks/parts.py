@@ -112,11 +112,11 @@ def kernel(bench: Bench) -> Iterator[Row]:
 def _kernel(
     bench: Bench, model: str, others: list[str], *, with_peers: bool = False, goals: dict[str, float] | None = None
 ) -> Iterator[Row]:
-    goals = {SCIKIT_LEARN: 40, "Vowpal Wabbit": 2.5, **(goals or {})}
+    goals = {SCIKIT_LEARN: 40, peers.VOWPAL_WABBIT: 2.5, **(goals or {})}
     section = f"one core: {MODELS[model].title}, {_n_features(bench, model):,} features"
     started = [bench.contender(name, model) for name in (OURS, *others)]
     if with_peers:
-        started += peers.start(bench.source, bench.kept, bench.workspace, n=bench.sizes.n[SCIKIT_LEARN], tell=bench.tell)
+        started += peers.start(bench.source, bench.kept, bench.workspace, n=bench.sizes.n[OURS], tell=bench.tell)
     found = race(started, bench.sizes.rounds, bench.tell)
     difference = _difference(bench, model)
     yield Row.of(section, OURS, found.typical(OURS))

@@ -24,11 +24,15 @@ def main() -> None:
         with Stopwatch() as watch:
             done = go(**orders)
         repeats = done.pop("repeats", 1)
-        turn = {**done, "cpu_s": watch.cpu_s / repeats, "wall_s": watch.wall_s / repeats, "peak_bytes": own_peak()}
+        turn = {"cpu_s": watch.cpu_s / repeats, "wall_s": watch.wall_s / repeats, "peak_bytes": own_peak(), **done}
         print(json.dumps(turn), file=answers, flush=True)
 
 
 def _prepared(spec: dict[str, Any]) -> Any:
+    if "peer" in spec:
+        from tests.benchmarks import peer_turns
+
+        return peer_turns.prepare(spec)
     import pyarrow as pa
 
     if threads := spec.get("threads", 1):  # 0: as many as there are
