@@ -39,6 +39,14 @@ def score(estimator: Any, ref: ModelRef, batch: ReviewBatch, *, text_excerpt: in
     return ScoredBatch(table=table, model=ref)
 
 
+def score_texts(estimator: Any, texts: pa.LargeStringArray) -> pa.Table:
+    """The scores of texts alone: label, one p_ column for each class of the model, confidence."""
+    classes = estimator.classes_.tolist()
+    columns = _scores(estimator.examine(texts)[0], classes)
+    names = ["label", *(name for name in ("p_negative", "p_neutral", "p_positive") if name[2:] in classes), "confidence"]
+    return pa.table({name: columns[name] for name in names})
+
+
 def excerpts(texts: pa.LargeStringArray, n_chars: int) -> pa.Array:
     """The first characters of every text, never half of one; nulls for 0.
 

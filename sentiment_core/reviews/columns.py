@@ -82,7 +82,7 @@ def fits(column: Column, kind: pa.DataType) -> bool:
     """Whether values of an Arrow type can be read as the column at all."""
     if pa.types.is_dictionary(kind):
         return fits(column, kind.value_type)
-    if pa.types.is_null(kind) or _is_text(kind):
+    if pa.types.is_null(kind) or is_text(kind):
         return True
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     match column.kind:
@@ -92,11 +92,12 @@ def fits(column: Column, kind: pa.DataType) -> bool:
             return bool(is_number)
         case "time":
             return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
-        case _:
-            return False
+        case other:
+            return bool(other == "any" and not pa.types.is_nested(kind))
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values of an Arrow type are strings, or bytes that may be one."""
     tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
     return any(test(kind) for test in tests) or _is_binary(kind)
 
@@ -111,7 +112,7 @@ def strings(rows: RawRows, name: str, findings: Findings) -> pa.Array:
     array = rows.column(name)
     if pa.types.is_floating(array.type):
         return _whole_numbers(array, name, findings)
-    if not _is_text(array.type):
+    if not is_text(array.type):
         return array.cast(pa.large_string())
     try:
         # Strings too: a Parquet file may call bytes a string without being true to it.
@@ -159,7 +160,7 @@ def _without_nan(array: pa.Array) -> pa.Array:
 def ratings(rows: RawRows, name: str, findings: Findings) -> pa.Array:
     """A column as int8 between 1 and 5; empty and NaN count as null, anything else is a finding."""
     array = rows.column(name)
-    if _is_text(array.type):
+    if is_text(array.type):
         array = _trimmed(rows, name, findings)
         is_good = pc.match_substring_regex(array, _RATING)
         digits = pc.if_else(is_good, pc.utf8_slice_codeunits(array, 0, 1), None)
@@ -175,7 +176,7 @@ def ratings(rows: RawRows, name: str, findings: Findings) -> pa.Array:
 def times(rows: RawRows, name: str, findings: Findings) -> pa.Array:
     """A column as UTC timestamps in microseconds; naive ones mean UTC, empty ones null, others are a finding."""
     raw = rows.column(name)
-    if _is_text(raw.type):
+    if is_text(raw.type):
         raw = _trimmed(rows, name, findings)
         result = _parsed(raw)
     else:

@@ -1,9 +1,11 @@
 """Rows of a Parquet object, in batches of bounded size.
 
-Parquet needs seeking, so that the object is copied into an unlinked temporary file first: memory stays bounded and
-nothing is left behind after a kill.
+Parquet needs seeking, so that an object that streams is copied into an unlinked temporary file first: memory stays
+bounded and nothing is left behind after a kill.
 """
 
+import contextlib
+import io
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -23,8 +25,11 @@ _MAX_BATCH_BYTES = 64 << 20
 
 def read_parquet(stream: BinaryIO, request: Request) -> Iterator[RawRows]:
     """The rows; raises UnreadableObject for a file that is not whole, or whose columns can never fit."""
-    with tempfile.TemporaryFile() as file:
-        _spool(stream, file, request.key)
+    with contextlib.nullcontext(stream) if stream.seekable() else tempfile.TemporaryFile() as file:
+        if file is not stream:
+            _spool(stream, file, request.key)
+        if not file.seek(0, io.SEEK_END):
+            raise UnreadableObject(request.key, expected="a Parquet file", found="an empty object (0 bytes)")
         try:
             yield from _read_rows(file, request)
         except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
@@ -41,8 +46,6 @@ def _spool(stream: BinaryIO, file: BinaryIO, key: str) -> None:
         raise Transient(
             f"temporary copy of {key}", expected=f"room in {folder}", found=str(error), remedy="make room, or set TMPDIR"
         ) from error
-    if not file.tell():
-        raise UnreadableObject(key, expected="a Parquet file", found="an empty object (0 bytes)")
 
 
 def _read_rows(file: BinaryIO, request: Request) -> Iterator[RawRows]:

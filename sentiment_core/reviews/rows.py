@@ -32,7 +32,8 @@ class Column:
     """A column that the contract names."""
 
     name: str
-    kind: Literal["text", "identifier", "rating", "time"]
+    kind: Literal["text", "identifier", "rating", "time", "any"]
+    """any: carried along as it came, numbers of JSON as their digits."""
     is_required: bool = False
 
 

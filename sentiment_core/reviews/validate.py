@@ -35,7 +35,7 @@ def validate_reviews(rows: RawRows, *, folder_date: date, limits: Reading) -> Re
     columns = {
         "row_number": pa.array(rows.numbers, pa.int64()),
         "review_id": checked_ids(rows, findings, limits),
-        "text": _checked_texts(rows, findings, limits),
+        "text": checked_texts(rows, findings, limits),
         "created_at": times(rows, "created_at", findings),
         "rating": ratings(rows, "rating", findings),
         **{name: _checked_words(rows, name, findings, limits) for name in ("product_id", "source", "language")},
@@ -67,7 +67,8 @@ def checked_ids(rows: RawRows, findings: Findings, limits: Reading) -> pa.Array:
     return every
 
 
-def _checked_texts(rows: RawRows, findings: Findings, limits: Reading) -> pa.Array:
+def checked_texts(rows: RawRows, findings: Findings, limits: Reading) -> pa.Array:
+    """The column text: present, not blank, of a length that was meant, and storable."""
     every = strings(rows, "text", findings)
     places = suspects(every, max_bytes=limits.max_text_chars)
     texts = every.take(places)

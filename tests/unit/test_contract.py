@@ -20,6 +20,7 @@ COMMANDS = {
     "doctor": {"--json"},
     "put": {"--date", "--labels", "--json"},
     "score": {"--date", "--to", "--model", "--json"},
+    "score-file": {"--model", "--format", "--json"},
     "models": {"--json"},
     "sql": {"-c", "--csv", "--json", "--url"},
     "demo": {"--reviews"},
