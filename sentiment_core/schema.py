@@ -131,21 +131,28 @@ _SCORE_FIELDS = (
     REVIEW_DATE, REVIEW_ID, PRODUCT_ID, SOURCE, LABEL, P_NEGATIVE, P_NEUTRAL, P_POSITIVE, CONFIDENCE,
     MODEL_NAME, MODEL_VERSION, SCORED_AT, RUN_ID, OBJECT_ID, TEXT_EXCERPT,
 )  # fmt: skip
+_PLACE = Field("row_number", "bigint", "Place of the row in its object, from 0; null where it is not known", nullable=True)
 
 SCORED_REVIEWS = Relation(
     "scored_reviews",
     "The current score of every review, one row an identity (review_date, review_id); partitioned by review_date",
-    _SCORE_FIELDS,
+    (*_SCORE_FIELDS, _PLACE),
 )
 SCORE_HISTORY = Relation(
     "score_history",
     "Scores that are no longer current (another model, a rewritten object), and shadow scores",
-    (*_SCORE_FIELDS, Field("retired_at", "timestamptz", "When the score stopped being current")),
+    (*_SCORE_FIELDS, Field("retired_at", "timestamptz", "When the score stopped being current"), _PLACE),
 )
 STAGED_REVIEWS = Relation(
     "staged_reviews",
-    "Every row of every object version with its score: the membership from which publishing picks the winners; partitioned by review_date",
-    (*_SCORE_FIELDS, ROW_NUMBER),
+    "Scored rows that wait for the publication of their date; one table a date",
+    (*_SCORE_FIELDS, _PLACE),
+    is_public=False,
+)
+RUNNER_UPS = Relation(
+    "runner_ups",
+    "Rows of live object versions that another object's row of the same review outranks; current again when that one goes",
+    (*_SCORE_FIELDS, _PLACE),
     is_public=False,
 )
 SOURCE_OBJECTS = Relation(
@@ -178,6 +185,8 @@ OBJECT_DATES = Relation(
         REVIEW_DATE,
         Field("n_rows", "bigint", "Rows of the object in that date"),
         Field("is_published", "boolean", "False until the date has been published with it"),
+        Field("staged_at", "timestamptz", "scored_at of the rows staged last; null when the object has none here", nullable=True),
+        Field("published_at", "timestamptz", "When the date was last published with it; null before", nullable=True),
     ),
     is_public=False,
 )
@@ -337,7 +346,7 @@ DRIFT_HISTORY = Relation(
 )
 
 RELATIONS = (
-    SCORED_REVIEWS, SCORE_HISTORY, STAGED_REVIEWS, SOURCE_OBJECTS, OBJECT_DATES, QUARANTINED_REVIEWS, SCORING_RUNS,
+    SCORED_REVIEWS, SCORE_HISTORY, STAGED_REVIEWS, RUNNER_UPS, SOURCE_OBJECTS, OBJECT_DATES, QUARANTINED_REVIEWS, SCORING_RUNS,
     DRIFT_CHECKS, DRIFT_SKETCHES, LABELS_RELATION, MODEL_EVENTS, SCHEMA_MIGRATIONS,
     DAILY_SENTIMENT, PRODUCT_SENTIMENT, MODEL_SCORECARD, DRIFT_HISTORY,
 )  # fmt: skip

@@ -143,10 +143,13 @@ class Staging:
             self._object_id = _insert_version(connection, obj, latest, window_date, status="staged", reason=None, run_id=run_id)
         self.is_needed = self._result is None
         """False when another run has staged this version with this model: the object need not be read."""
+        # Read after the lock: of two stagings of an object the later one has the later time, by which publishing tells
+        # their rows apart.
+        self._staged_at: datetime = self._execute("clock").scalar_one()
         self._constants: dict[str, tuple[str, Constant]] = {
             "model_name": ("text", model.name),
             "model_version": ("integer", model.version),
-            "scored_at": ("timestamptz", connection.exec_driver_sql("select now()").scalar_one()),
+            "scored_at": ("timestamptz", self._staged_at),
             "run_id": ("text", run_id),
             "object_id": ("bigint", self._object_id),
         }
@@ -191,7 +194,8 @@ class Staging:
         self._execute("unpublish", {"object_ids": ids})
         self._execute("clear_counts", {"object_id": self._object_id})
         for day, n_rows in self._n_by_date.items():
-            self._execute("count_date", {"object_id": self._object_id, "review_date": day, "n_rows": n_rows})
+            values = {"object_id": self._object_id, "review_date": day, "n_rows": n_rows, "staged_at": self._staged_at}
+            self._execute("count_date", values)
         self._execute("lock_objects", {"object_ids": ids})
         values = {
             "object_id": self._object_id, "n_rows": n_scored + self._n_quarantined, "n_scored": n_scored,
@@ -219,9 +223,7 @@ class Staging:
         )  # fmt: skip
 
     def _clear(self) -> None:
-        """Take away what an earlier scoring of the same version left."""
-        days = list(self._execute("dates_of", {"object_id": self._object_id}).scalars())
-        self._execute("delete_staged", {"object_ids": [self._object_id], "review_dates": days})
+        """Take away what an earlier scoring of the same version left; its rows are replaced when they are published."""
         self._execute("delete_sketches", {"object_ids": [self._object_id]})
         self._execute("delete_quarantined", {"object_id": self._object_id})
 
@@ -229,7 +231,7 @@ class Staging:
         # In a transaction of its own: a leaf made here would keep every other night from making one until this
         # object has been read to its end.
         with self._connection.engine.begin() as connection:
-            connection.execute(statement("ledger.ensure_leaf"), {"review_date": day})
+            connection.execute(statement("ledger.ensure_staged_leaf"), {"review_date": day})
 
     def _add_ratings(self, table: pa.Table) -> None:
         rated = table.filter(table["rating"].is_valid())
@@ -263,7 +265,7 @@ def leaf(relation: str, day: date) -> str:
 
 
 def settle(connection: Connection, object_ids: Sequence[int]) -> None:
-    """Bring the statuses of these versions in line with what has been published; rows of superseded ones go.
+    """Bring the statuses of these versions in line with what has been published; sketches of superseded ones go.
 
     The caller holds their row locks, so that of two publishers the second sees what the first has done.
     """
@@ -271,8 +273,6 @@ def settle(connection: Connection, object_ids: Sequence[int]) -> None:
     connection.execute(statement("ledger.settle_scored"), values)
     superseded = {"object_ids": list(connection.execute(statement("ledger.settle_superseded"), values).scalars())}
     if superseded["object_ids"]:
-        days = list(connection.execute(statement("ledger.dates_of_all"), superseded).scalars())
-        connection.execute(statement("ledger.delete_staged"), {**superseded, "review_dates": days})
         connection.execute(statement("ledger.delete_sketches"), superseded)
 
 

@@ -65,18 +65,20 @@ update sentiment.source_objects set reason = :reason, run_id = :run_id where obj
 -- name: dates_of
 select review_date from sentiment.object_dates where object_id = :object_id order by review_date
 
--- name: delete_staged
-delete from sentiment.staged_reviews
-where object_id = any(cast(:object_ids as bigint[])) and review_date = any(cast(:review_dates as date[]))
-
 -- name: delete_sketches
 delete from sentiment.drift_sketches where object_id = any(cast(:object_ids as bigint[]))
 
 -- name: delete_quarantined
 delete from sentiment.quarantined_reviews where object_id = :object_id
 
+-- name: ensure_staged_leaf
+select sentiment.ensure_staged_leaf(:review_date)
+
 -- name: ensure_leaf
 select sentiment.ensure_leaf(:review_date)
+
+-- name: clock
+select clock_timestamp()
 
 -- name: insert_sketch
 insert into sentiment.drift_sketches (object_id, review_date, model_version, n, moments, sample)
@@ -114,12 +116,13 @@ update sentiment.object_dates set is_published = false
 where object_id = any(cast(:object_ids as bigint[])) and is_published
 
 -- name: clear_counts
-update sentiment.object_dates set n_rows = 0 where object_id = :object_id
+update sentiment.object_dates set n_rows = 0, staged_at = null where object_id = :object_id
 
 -- name: count_date
-insert into sentiment.object_dates (object_id, review_date, n_rows, is_published)
-values (:object_id, :review_date, :n_rows, false)
-on conflict (object_id, review_date) do update set n_rows = excluded.n_rows, is_published = false
+insert into sentiment.object_dates (object_id, review_date, n_rows, is_published, staged_at)
+values (:object_id, :review_date, :n_rows, false, :staged_at)
+on conflict (object_id, review_date) do update
+set n_rows = excluded.n_rows, is_published = false, staged_at = excluded.staged_at
 
 -- name: lock_objects
 select 1 from sentiment.source_objects
@@ -152,9 +155,6 @@ where object_id = any(cast(:object_ids as bigint[])) and status in ('staged', 's
     )
     and not exists (select 1 from sentiment.object_dates d where d.object_id = o.object_id and not d.is_published)
 returning object_id
-
--- name: dates_of_all
-select distinct review_date from sentiment.object_dates where object_id = any(cast(:object_ids as bigint[]))
 
 -- name: unpublished_dates
 select distinct review_date from sentiment.object_dates where not is_published order by review_date

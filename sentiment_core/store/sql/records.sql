@@ -120,21 +120,15 @@ where excluded.labelled_at >= l.labelled_at
     and (l.label, l.rating, l.labelled_at) is distinct from (excluded.label, excluded.rating, excluded.labelled_at)
 
 -- name: fresh_labels
--- The row that is current is the last of its identity in its object. An object that is gone has no text to fetch.
+-- An object that is gone has no text to fetch.
 select
     s.review_date, s.review_id, s.product_id, s.source, l.label, l.rating, l.labelled_at,
-    o.bucket, o.key, o.etag, o.size, o.last_modified, t.row_number
+    o.bucket, o.key, o.etag, o.size, o.last_modified, s.row_number
 from sentiment.labels l
 join sentiment.scored_reviews s on s.review_date = l.review_date and s.review_id = l.review_id
 join sentiment.source_objects o on o.object_id = s.object_id and o.status <> 'gone'
-join (
-    select review_date, review_id, object_id, max(row_number) as row_number
-    from sentiment.staged_reviews
-    where review_date in (select review_date from sentiment.labels where labelled_at > :since)
-    group by review_date, review_id, object_id
-) t on t.review_date = s.review_date and t.review_id = s.review_id and t.object_id = s.object_id
-where l.labelled_at > :since
-order by o.bucket, o.key, t.row_number
+where l.labelled_at > :since and s.row_number is not null
+order by o.bucket, o.key, s.row_number
 
 -- name: insert_event
 insert into sentiment.model_events (model_version, event, reason, metrics, snapshot, code_version, run_id)

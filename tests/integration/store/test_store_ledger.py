@@ -171,7 +171,7 @@ def test_objects_of_many_dates_staged_at_once_make_every_leaf(store):
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(run, range(8)))
-    assert [day.n_rows for day in store.publish()] == [8] * 12
+    assert [day.n_inserted for day in store.publish()] == [8] * 12
 
 
 def test_an_exception_while_reading_leaves_nothing(store):

@@ -2,22 +2,28 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, date, datetime
 
 import pytest
 from sqlalchemy import text
 
+from sentiment_core.domain import ModelRef, ObjectVersion
 from sentiment_core.errors import Permanent
 from sentiment_core.schema import RELATIONS, SCHEMA_MIGRATIONS
 from sentiment_core.store import migrate as module
 from sentiment_core.store.engine import connect
+from sentiment_core.store.ledger import stage
 from sentiment_core.store.migrate import Migration, latest_version, migrate, migrations, schema_version
+from sentiment_core.store.publish import publish
 
+DAY = date(2026, 11, 1)
 TYPES = {"timestamptz": "timestamp with time zone"}
 CATALOGUE = """
     select c.relname, c.relkind, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
         obj_description(c.oid, 'pg_class'), col_description(c.oid, a.attnum)
     from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-    where c.relnamespace = 'sentiment'::regnamespace and c.relkind in ('r', 'p', 'v') and not c.relispartition
+    where c.relnamespace = 'sentiment'::regnamespace and c.relkind in ('r', 'p', 'v')
+        and not exists (select from pg_inherits i where i.inhrelid = c.oid)
     order by c.relname, a.attnum"""
 
 
@@ -33,9 +39,7 @@ def test_the_live_catalogue_is_what_the_schema_module_says(database_url):
     for relation in RELATIONS:
         rows = [row for row in found if row[0] == relation.name]
         assert [(row[2], row[3]) for row in rows] == [(field.name, TYPES.get(field.sql, field.sql)) for field in relation.fields]
-        assert {row[1] for row in rows} == (
-            {"v"} if relation.is_view else {"p"} if relation.name in ("scored_reviews", "staged_reviews") else {"r"}
-        )
+        assert {row[1] for row in rows} == ({"v"} if relation.is_view else {"p"} if relation.name == "scored_reviews" else {"r"})
         assert {row[5] for row in rows} == {relation.comment}
         assert [row[6] for row in rows] == [field.comment for field in relation.fields]
         if not relation.is_view:
@@ -46,11 +50,12 @@ def test_the_live_catalogue_is_what_the_schema_module_says(database_url):
 
 def test_leaves_carry_the_comments_too(store):
     store.deliver("a", ["r1"])
+    store.publish()
     undescribed = """
         select c.relname, a.attname from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
-        where c.relispartition and c.relkind = 'r'
+        where c.oid in (select inhrelid from pg_inherits) and c.relkind = 'r'
             and (col_description(c.oid, a.attnum) is null or obj_description(c.oid, 'pg_class') is null)"""
-    assert store.rows("select count(*) from pg_class where relispartition and relkind = 'r'") == [(2,)]
+    assert store.rows("select count(*) from pg_inherits i join pg_class c on c.oid = i.inhrelid and c.relkind = 'r'") == [(2,)]
     assert store.rows(undescribed) == []
 
 
@@ -110,6 +115,7 @@ def test_roles_that_may_not_be_made_are_asked_for_by_name(empty_database_url, mo
 
 def test_the_reader_reads_what_is_public_and_changes_nothing(store, reader_url):
     store.deliver("a", ["r1"])
+    store.publish()
     rights = """
         select c.relname, has_table_privilege('sentiment_reader', c.oid, 'select'),
             has_table_privilege('sentiment_reader', c.oid, 'insert, update, delete, truncate, references, trigger, maintain')
@@ -157,6 +163,53 @@ def test_the_reader_makes_nothing(forbidden, reader_url):
 )
 def test_the_writer_changes_rows_and_no_relation(forbidden, store):
     store.deliver("a", ["r1"])
+    store.publish()
     assert store.rows("select current_user") == [("sentiment_writer",)]
     with pytest.raises(Permanent, match=r"permission denied|must be owner"), store.engine.begin() as connection:
         connection.execute(text(forbidden))
+
+
+BEFORE_LEAVES = """
+insert into sentiment.source_objects (bucket, key, sequence, etag, size, last_modified, window_date, status, scored_at)
+values
+    ('reviews', 'early', 1, 'x', 1, '2026-11-02 08:00Z', '2026-11-01', 'scored', now()),
+    ('reviews', 'late', 1, 'x', 1, '2026-11-02 09:00Z', '2026-11-01', 'scored', now()),
+    ('reviews', 'waiting', 1, 'x', 1, '2026-11-02 10:00Z', '2026-11-01', 'staged', null);
+select sentiment.ensure_leaf('2026-11-01');
+insert into sentiment.object_dates values (1, '2026-11-01', 3, true), (2, '2026-11-01', 1, true), (3, '2026-11-01', 1, false);
+insert into sentiment.staged_reviews (review_date, review_id, label, p_negative, p_positive, confidence, model_name,
+    model_version, scored_at, run_id, object_id, row_number)
+select '2026-11-01', review_id, 'positive', 0, 1, 1, 'sentiment', 1, '2026-11-02 12:00Z', 'run', object_id, row_number
+from (values ('r1', 1, 0), ('r2', 1, 1), ('r2', 1, 2), ('r1', 2, 0), ('r3', 3, 0)) v (review_id, object_id, row_number);
+insert into sentiment.scored_reviews
+select review_date, review_id, product_id, source, label, p_negative, p_neutral, p_positive, confidence, model_name,
+    model_version, scored_at, run_id, object_id, text_excerpt
+from sentiment.staged_reviews where (object_id, row_number) in ((1, 2), (2, 0))"""
+
+
+def test_a_database_of_the_first_version_keeps_its_rows_and_what_they_outrank(empty_database_url, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "migrations", lambda: migrations()[:1])
+        patch.setattr(module, "_comment", lambda _: None)  # comments are those of the latest version
+        migrate(empty_database_url)
+    execute(empty_database_url, BEFORE_LEAVES)
+    assert "0002_leaves.sql" in migrate(empty_database_url)
+
+    def places(relation):
+        rows = execute(empty_database_url, f"select review_id, object_id, row_number from sentiment.{relation} order by 1")
+        return sorted(rows)
+
+    assert places("scored_reviews") == [("r1", 2, 0), ("r2", 1, 2)]
+    assert places("runner_ups") == [("r1", 1, 0)]
+    assert places("staged_reviews") == [("r3", 3, 0)]
+    engine = connect(empty_database_url)
+    assert publish(engine, DAY, run_id="run").n_inserted == 1
+    assert places("scored_reviews") == [("r1", 2, 0), ("r2", 1, 2), ("r3", 3, 0)]
+    rewritten = ObjectVersion(bucket="reviews", key="late", etag="y", size=1, last_modified=datetime(2026, 11, 3, tzinfo=UTC))
+    ref = ModelRef(name="sentiment", version=1, digest="x")
+    with stage(engine, rewritten, window_date=DAY, model=ref, run_id="run"):
+        pass  # the object is empty now
+    publish(engine, DAY, run_id="run")
+    assert places("scored_reviews") == [("r1", 1, 0), ("r2", 1, 2), ("r3", 3, 0)]
+    assert places("runner_ups") == []
+    engine.dispose()
