@@ -55,9 +55,9 @@ def retrain_model() -> None:
         from sentiment_core.stages.retraining import build_snapshot
 
         context = get_current_context()
-        params = context["params"]
         with wiring.stage() as services:
-            return build_snapshot(services, run_id=context["run_id"], reason=params["reason"], snapshot=params["snapshot"])
+            reason, snapshot = wiring.retrain_reason(), context["params"]["snapshot"]
+            return build_snapshot(services, run_id=context["run_id"], reason=reason, snapshot=snapshot)
 
     @task.short_circuit
     def has_something_to_learn(snapshot: dict) -> bool:

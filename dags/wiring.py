@@ -119,6 +119,14 @@ def night() -> "Night":
     )
 
 
+def retrain_reason() -> str:
+    """Why the current retrain was asked for: what its param says, or that it was time."""
+    context = get_current_context()
+    run_type = context["dag_run"].run_type
+    is_scheduled = str(getattr(run_type, "value", run_type)) == "scheduled"
+    return "the policy's schedule" if is_scheduled else str(context["params"]["reason"])
+
+
 class NightFolderSensor(S3KeySensor):
     """Waits, deferred, for the first object of a night's folder.
 
