@@ -213,7 +213,7 @@ class LocalStack:
             [sys.executable, "-m", "sentiment_core.local.supervisor", str(self.directory.path)],
             directory=self.directory.path / "state",
             log=self.directory.log("supervisor"),
-            variables={"PYTHONPATH": str(REPOSITORY)},
+            variables={"PYTHONPATH": str(self.repository)},
         )
         if not processes.wait_until(lambda: self.directory.supervisor() is not None or process.poll() is not None, 60):
             raise Transient(
