@@ -1,12 +1,16 @@
 """One embedded stack for all tests here, with a champion that a person has promoted and a few nights that have run.
 
 What takes long is done once, in fixtures, and as much of it at the same time as two cores bear; the tests look at it.
-Every test has dates of its own, long enough ago that no scheduled run looks into their folders.
+Every test has dates of its own, long enough ago that no scheduled run looks into their folders. The stack runs a clone
+of the code, whose policy a test may edit as a person would.
 """
 
 import contextlib
 import io
 import json
+import os
+import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -21,10 +25,11 @@ from sqlalchemy import text
 
 from sentiment_core.errors import Permanent, Transient
 from sentiment_core.local.airflow_api import FINISHED, AirflowApi
+from sentiment_core.local.processes import Identity, wait_until
 from sentiment_core.local.stack import LocalStack
 from sentiment_core.reviews.layout import incoming_prefix
 from sentiment_core.reviews.sample import generate
-from sentiment_core.settings import Settings
+from sentiment_core.settings import REPOSITORY, Settings
 from sentiment_core.stages.retraining import write_snapshot
 from sentiment_core.stages.services import Services
 
@@ -130,20 +135,44 @@ def day() -> Callable[[int], date]:
 
 
 @pytest.fixture(scope="session")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """The stack, with its DAGs unpaused as a person would."""
-    stack = LocalStack(tmp_path_factory.mktemp("clone") / ".local")
+def kill() -> Callable[[LocalStack, str], int]:
+    """Kills a component without a warning, waits until it is gone, and gives the process id it had."""
+
+    def act(stack: LocalStack, name: str) -> int:
+        [pid] = [item.pid for item in stack.status() if item.component == name]
+        assert pid is not None
+        identity = Identity.of(pid)
+        os.kill(pid, signal.SIGKILL)
+        assert identity is None or wait_until(lambda: not identity.is_alive(), 10), f"{name} does not die"
+        return pid
+
+    return act
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """A running stack, of a clone in a folder with a space in its name."""
+    clone = tmp_path_factory.mktemp("a clone")
+    for name in ("dags", "include", "plugins", "sentiment_core"):
+        shutil.copytree(REPOSITORY / name, clone / name)
+    stack = LocalStack(clone / ".local", repository=clone)
     try:
         for _ in stack.up(timeout_s=300):
             pass
-        services = Services(Settings.from_environment(stack.environment()))
-        api = stack.airflow.api()
-        for dag_id in ("score_reviews", "retrain_model", "ingest_labels"):
-            api.unpause(dag_id)
-        yield Machine(stack=stack, services=services, api=api)
-        services.engine.dispose()
+        yield stack
     finally:
         stack.down()
+
+
+@pytest.fixture(scope="session")
+def machine(stack: LocalStack) -> Iterator[Machine]:
+    """The stack, with its DAGs unpaused as a person would."""
+    services = Services(Settings.from_environment(stack.environment()))
+    api = stack.airflow.api()
+    for dag_id in ("score_reviews", "retrain_model", "ingest_labels"):
+        api.unpause(dag_id)
+    yield Machine(stack=stack, services=services, api=api)
+    services.engine.dispose()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +265,16 @@ def scheduled(machine: Machine, promoted: Decision) -> Night:
 
 
 @pytest.fixture(scope="session")
-def nights(machine: Machine, by_version: Night, scheduled: Night, day: Callable[[int], date]) -> dict[str, Night]:
+def spoilt(machine: Machine, promoted: Decision, bad_folder: Any, day: Callable[[int], date]) -> Night:
+    """A night whose folder holds all that can be bad; on its way."""
+    for name, content in bad_folder.objects.items():
+        machine.services.bucket.put(f"{incoming_prefix(day(12))}{name}", content)
+    run_id = machine.start("score_reviews", partition_key=str(day(12)), conf={"allow_retrain": False})
+    return Night(date=day(12), n=len(bad_folder.good_ids), run_id=run_id)
+
+
+@pytest.fixture(scope="session")
+def nights(machine: Machine, by_version: Night, scheduled: Night, spoilt: Night, day: Callable[[int], date]) -> dict[str, Night]:
     """Nights run at the same time: by partition key, by `date` and version, by neither; and one of another domain."""
     drifted = machine.deliver(day(10), 600, domain="electronics")
     started = {
