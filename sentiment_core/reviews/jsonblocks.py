@@ -16,9 +16,7 @@ import pyarrow.json as pj
 
 from sentiment_core.reviews.rows import Column, Request
 
-_NEWLINE, _RETURN, _OPENING, _CLOSING = b"\n\r{}"
-# "[" and "{" differ in this bit alone.
-_CASE_BIT = 0x20
+_NEWLINE, _RETURN, _OPENING, _CLOSING, _BRACKET = b"\n\r{}["
 # Arrow's builders recurse and end the process on a line of some thousand levels; nothing of this depth is a review.
 _MAX_OPENINGS = 200
 
@@ -71,10 +69,10 @@ def _clean_lines(data: npt.NDArray[np.uint8], request: Request) -> tuple[int, in
 
 def _is_deep(data: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64]) -> bool:
     """Whether a line may be nested too deeply for Arrow: it has at least as many brackets as levels."""
-    is_opening = (data | _CASE_BIT) == _OPENING
-    if np.count_nonzero(is_opening) <= len(starts) + _MAX_OPENINGS:
+    is_brace, is_bracket = data == _OPENING, data == _BRACKET
+    if np.count_nonzero(is_brace) + np.count_nonzero(is_bracket) <= len(starts) + _MAX_OPENINGS:
         return False
-    lines = np.searchsorted(starts, np.flatnonzero(is_opening), side="right")
+    lines = np.searchsorted(starts, np.flatnonzero(is_brace | is_bracket), side="right")
     return bool(np.bincount(lines).max() > _MAX_OPENINGS)
 
 

@@ -52,8 +52,9 @@ def _whole_lines(stream: BinaryIO, request: Request) -> Iterator[bytes]:
         if is_skipping:
             _, newline, block = block.partition(b"\n")
             is_skipping = not newline
-        lines, newline, rest = (rest + block).rpartition(b"\n")
-        lines += newline
+        end = block.rfind(b"\n") + 1
+        lines = b"".join([rest, memoryview(block)[:end]]) if end else b""
+        rest = block[end:] if end else rest + block
         if len(rest) > request.max_row_bytes:
             lines, rest, is_skipping = lines + rest, b"", True
         if lines:
