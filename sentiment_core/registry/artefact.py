@@ -5,6 +5,7 @@ travels with it serves other people's processes and is never imported by ours. N
 """
 
 import hashlib
+import logging
 import re
 import tempfile
 from importlib.metadata import version as installed_version
@@ -25,9 +26,13 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 
 _MODEL_FILE = "model.skops"
 _REFERENCE_FILE = "extra_files/reference.parquet"
+# What scoring builds out of the estimator, as files to be mapped into memory; loaders that are not ours build it themselves.
+_PREPARED = "prepared"
 _PACKAGE = Path(__file__).resolve().parent.parent
-_DISTRIBUTIONS = ("mlflow", "nltk", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
+_DISTRIBUTIONS = ("mlflow", "numba", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 _LOCAL_ONLY = {"registered_model_meta"}  # written beside a downloaded model by MLflow, never stored with it
+
+log = logging.getLogger(__name__)
 
 
 class UntrustedModel(Permanent):
@@ -68,6 +73,7 @@ def save_model(candidate: Candidate, folder: Path, run_id: str) -> None:
             code_paths=[str(_PACKAGE)],
             extra_files=[str(reference)],
         )
+    candidate.estimator.save_prepared(folder / _PREPARED)
 
 
 def digest_of(folder: Path) -> str:
@@ -105,7 +111,11 @@ def load_estimator(folder: Path) -> Any:
     types = {*types, *skops.io.get_untrusted_types(file=folder / _MODEL_FILE)}
     if not types <= set(TRUSTED_TYPES):
         raise _untrusted(folder, "no types but " + ", ".join(TRUSTED_TYPES), ", ".join(sorted(types - set(TRUSTED_TYPES))))
-    return skops.io.load(folder / _MODEL_FILE, trusted=list(TRUSTED_TYPES))
+    estimator = skops.io.load(folder / _MODEL_FILE, trusted=list(TRUSTED_TYPES))
+    if (folder / _PREPARED).is_dir():
+        return estimator.open_prepared(folder / _PREPARED)
+    log.warning("%s holds no compiled dictionary, it is compiled now; models registered anew bring theirs", folder)
+    return estimator.prepare()
 
 
 def load_reference(folder: Path) -> pa.Table:

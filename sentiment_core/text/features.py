@@ -1,83 +1,46 @@
-"""From texts to term counts and statistics: the one code that training and scoring share.
+"""From texts to term counts, scores and statistics: the one code that training and scoring share.
 
 A text is cut into words and runs of punctuation (both carry sentiment, and so do stop words), and counted as n-grams
 against a vocabulary. The same pass gives the statistics of a text that drift checks compare. Everything here is a
-pure function over Arrow strings; a faster tokeniser replaces the inside of `analyse`, nothing else. No weights, no
-labels, no files.
+pure function over Arrow strings, and releases the GIL while the kernel works. No labels, no files.
 """
 
-import re
-from array import array
-from collections.abc import Iterable, Iterator, Mapping
+import threading
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import scipy.sparse as sp
-from nltk.sentiment.util import mark_negation
-from nltk.stem.porter import PorterStemmer
-from sklearn.feature_extraction.text import CountVectorizer
 
-# Words keep their apostrophes ("don't"), so that a negation is one term; everything else that is no blank is a run.
-WORD_OR_PUNCTUATION = r"\w+(?:['\u2019]\w+)*|[^\w\s]+"
-HTML_TAG = r"<[^<>]*>"
-NEGATED = "_NEG"
+from sentiment_core.text.characters import tables
+from sentiment_core.text.dictionary import texts_of
+from sentiment_core.text.kernel import (
+    F64,
+    I64,
+    IS_HARD,
+    N_BLANKS,
+    N_CHARS,
+    N_LETTERS,
+    N_TALLIES,
+    N_UNKNOWN,
+    N_UPPER,
+    N_WORDS,
+    NGRAM_MAX,
+    Dictionary,
+    Scratch,
+    count_texts,
+    score_texts,
+    scratch,
+)  # fmt: skip
+from sentiment_core.text.learning import lowered, on_all_cores
 
-_TOKEN = re.compile(WORD_OR_PUNCTUATION)
-_TAG = re.compile(HTML_TAG)
-_STEMMER = PorterStemmer()
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextRules:
-    """What happens to a text before it is counted; stored with a model as plain values."""
-
-    lower_case: bool = True
-    strip_html: bool = True
-    mark_negation: bool = False
-    """What stands between a negation and the end of its clause (one of .:;!?) gets the suffix `_NEG` (Das and Chen 2001, as in NLTK)."""
-    stem: bool = True
-    """Porter's stemmer, as NLTK extends it."""
-    ngram_max: int = 2
-
-
-@dataclass(frozen=True, eq=False)
-class Vocabulary:
-    """Sorted terms as UTF-8 bytes with offsets; what is kept is two arrays, the look-up is rebuilt when needed.
-
-    >>> Vocabulary.of(["good", "bad", "not good"]).terms
-    ['bad', 'good', 'not good']
-    """
-
-    term_bytes: npt.NDArray[np.uint8]
-    term_offsets: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, terms: Iterable[str]) -> "Vocabulary":
-        """Pack distinct terms, sorted by code point."""
-        encoded = [term.encode() for term in sorted(terms)]
-        offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
-        np.cumsum([len(term) for term in encoded], out=offsets[1:])
-        return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8).copy(), offsets)
-
-    def __len__(self) -> int:
-        return len(self.term_offsets) - 1
-
-    @cached_property
-    def terms(self) -> list[str]:
-        """Terms in the order of the columns."""
-        packed, offsets = self.term_bytes.tobytes(), self.term_offsets.tolist()
-        return [packed[start:end].decode() for start, end in pairwise(offsets)]
-
-    @cached_property
-    def columns(self) -> Mapping[str, int]:
-        """Column of each term."""
-        return {term: column for column, term in enumerate(self.terms)}
+# Rows at a time where counts are wanted: room for a count a byte is set aside.
+_COUNTED_ROWS = 4_096
+# A thread keeps memory for texts of up to this length; longer ones are rare, and theirs is given back.
+_KEPT_BYTES = 1 << 20
+_memory = threading.local()
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +58,7 @@ def as_texts(values: Any) -> pa.LargeStringArray:
 
     Raises:
         TypeError: for a single string, and for values that are no strings (null included).
+        ValueError: for strings that are no valid Unicode (a lone surrogate, broken UTF-8).
     """
     if isinstance(values, str | bytes):
         raise TypeError("expected a sequence of texts, found a single string; put it into a list")
@@ -110,128 +74,117 @@ def as_texts(values: Any) -> pa.LargeStringArray:
         if len(values):
             raise TypeError("expected texts, found null among them")
         return pa.array([], pa.large_string())
-    return values.cast(pa.large_string())
+    texts = values.cast(pa.large_string())
+    try:
+        texts.validate(full=True)  # the kernel relies on it
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"expected texts in valid UTF-8, found {error}") from error
+    return texts
 
 
 def _from_python(values: Any) -> pa.Array:
     values = np.asarray(values, dtype=object)
-    if values.ndim == 2 and values.shape[1] == 1:  # a frame of one column, as some callers of pyfunc models pass it  # noqa: PLR2004
+    if values.shape[1:] == (1,):  # a frame of one column, as some callers of pyfunc models pass it
         values = values[:, 0]
     if values.ndim != 1:
         raise TypeError(f"expected one text a row, found an array of shape {values.shape}")
     for value in values:
         if not isinstance(value, str):
             raise TypeError(f"expected texts, found {value!r} of type {type(value).__name__}")
-    return pa.array(values, pa.large_string())
+    try:
+        return pa.array(values, pa.large_string())
+    except UnicodeEncodeError as error:
+        raise ValueError(f"expected texts in valid Unicode, found a lone surrogate: {error}") from error
 
 
-def tokenise(text: str, rules: TextRules) -> list[str]:
-    """Words and runs of punctuation, in order.
-
-    >>> tokenise("I <b>don't</b> like it!!", TextRules())
-    ['i', "don't", 'like', 'it', '!!']
-    >>> tokenise("not liked. Fine", TextRules(mark_negation=True))
-    ['not', 'like_NEG', '.', 'fine']
-    """
-    if rules.strip_html:
-        text = _TAG.sub(" ", text)
-    tokens: list[str] = _TOKEN.findall(text.lower() if rules.lower_case else text)
-    if rules.mark_negation:
-        tokens = mark_negation(tokens)
-    return [_stem(token) for token in tokens] if rules.stem else tokens
+def analyse(texts: pa.LargeStringArray, dictionary: Dictionary, n_columns: int) -> Analysis:
+    """Count the terms of every text, and measure it, over all cores; depends on nothing but the arguments."""
+    slices = [texts.slice(first, _COUNTED_ROWS) for first in range(0, max(len(texts), 1), _COUNTED_ROWS)]
+    parts = on_all_cores(lambda part: _count(part, dictionary, n_columns), slices)
+    counts = sp.vstack([part.counts for part in parts], format="csr") if len(parts) > 1 else parts[0].counts
+    return Analysis(counts, _joined([part.statistics for part in parts]))
 
 
-@lru_cache(maxsize=200_000)  # about as many surface forms as a large corpus has; beyond that the rare ones are recomputed
-def _stem(token: str) -> str:
-    word = token.removesuffix(NEGATED)
-    return str(_STEMMER.stem(word, to_lowercase=False)) + token[len(word) :]
+def _count(texts: pa.LargeStringArray, dictionary: Dictionary, n_columns: int) -> Analysis:
+    tallies = np.zeros((len(texts), N_TALLIES), np.int64)
+    columns, counts, ends = _counted(texts, dictionary, tallies)
+    hard = tallies[:, IS_HARD] != 0
+    statistics = tallies
+    if hard.any():
+        statistics = np.zeros_like(tallies)
+        columns, counts, ends = _counted(lowered(texts, pa.array(hard)), dictionary, statistics)
+        statistics = _merged(tallies, statistics)
+    matrix = sp.csr_matrix((counts, columns, np.concatenate([[0], ends])), shape=(len(texts), n_columns))
+    matrix.sort_indices()
+    return Analysis(matrix, _statistics(statistics))
 
 
-def ngrams(tokens: list[str], longest: int) -> list[str]:
-    """Runs of one to `longest` tokens, joined by a blank as in scikit-learn.
+def _counted(texts: pa.LargeStringArray, dictionary: Dictionary, tallies: I64) -> Any:
+    data, offsets = texts_of(texts)
+    # A token takes a byte, and begins at most so many terms; pages that are not reached are never made.
+    n_most = int(offsets[-1] - offsets[0] + len(texts)) * int(dictionary.sizes[NGRAM_MAX])
+    columns, counts = np.empty(n_most, np.int32), np.empty(n_most, np.int32)
+    ends = np.zeros(len(texts), np.int64)
+    count_texts(data, offsets, dictionary, tables(), _scratch(dictionary, offsets), columns, counts, ends, tallies.ravel())
+    n_terms = int(ends[-1]) if len(ends) else 0
+    return columns[:n_terms].copy(), counts[:n_terms].copy(), ends
 
-    >>> ngrams(["not", "good", "!"], 2)
-    ['not', 'good', '!', 'not good', 'good !']
-    """
-    terms = list(tokens)
-    for length in range(2, longest + 1):
-        terms += map(" ".join, zip(*(tokens[start:] for start in range(length)), strict=False))
-    return terms
+
+def score(
+    texts: pa.LargeStringArray, dictionary: Dictionary, weights: F64, *, is_binary: bool
+) -> tuple[F64, dict[str, npt.NDArray[Any]]]:
+    """Weighted sums of every text, one a class, and its statistics; see `kernel.score_texts` for the weights."""
+    scores = np.empty((len(texts), weights.shape[1] // 2))
+    tallies = np.zeros((len(texts), N_TALLIES), np.int64)
+    _score(texts, dictionary, weights, is_binary, scores, tallies)
+    hard = np.flatnonzero(tallies[:, IS_HARD])
+    if len(hard):
+        rest = lowered(texts.take(pa.array(hard)), pa.array(np.ones(len(hard), np.bool_)))
+        hard_scores, hard_tallies = np.empty((len(hard), scores.shape[1])), np.zeros((len(hard), N_TALLIES), np.int64)
+        _score(rest, dictionary, weights, is_binary, hard_scores, hard_tallies)
+        scores[hard] = hard_scores
+        tallies[hard] = _merged(tallies[hard], hard_tallies)
+    return scores, _statistics(tallies)
 
 
-def learn_vocabulary(
-    texts: pa.LargeStringArray, rules: TextRules, *, min_df: int, max_features: int
-) -> tuple[Vocabulary, sp.csr_matrix]:
-    """The `max_features` most frequent terms that stand in at least `min_df` texts, and their counts.
-
-    Raises:
-        ValueError: when there is no such term.
-    """
-    counter = CountVectorizer(
-        analyzer=lambda text: ngrams(tokenise(text, rules), rules.ngram_max), min_df=min_df, max_features=max_features
+def _score(texts: Any, dictionary: Dictionary, weights: F64, is_binary: bool, scores: F64, tallies: I64) -> None:  # noqa: PLR0917
+    data, offsets = texts_of(texts)
+    score_texts(
+        data, offsets, dictionary, tables(), _scratch(dictionary, offsets), weights.ravel(), is_binary, scores, tallies.ravel()
     )
-    counts = counter.fit_transform(_strings(texts))
-    return Vocabulary.of(counter.vocabulary_), counts  # both sort terms by code point, so the columns agree
 
 
-def analyse(texts: pa.LargeStringArray, vocabulary: Vocabulary, rules: TextRules) -> Analysis:
-    """Count the terms of every text and measure it; depends on nothing but the arguments.
-
-    >>> found = analyse(as_texts(["Good, GOOD film"]), Vocabulary.of(["good", "bad"]), TextRules())
-    >>> found.counts.toarray(), found.statistics["unknown_share"].round(2)
-    (array([[0, 2]], dtype=int32), array([0.33], dtype=float32))
-    """
-    column_of = vocabulary.columns
-    columns, ends, n_words, n_unknown = array("i"), array("q", [0]), array("i"), array("i")
-    for text in _strings(texts):
-        tokens = tokenise(text, rules)
-        columns.extend(column_of[term] for term in ngrams(tokens, rules.ngram_max) if term in column_of)
-        ends.append(len(columns))
-        words = [token for token in tokens if token[0].isalnum() or token[0] == "_"]
-        n_words.append(len(words))
-        n_unknown.append(sum(word not in column_of for word in words))
-    counts = sp.csr_matrix(
-        (np.ones(len(columns), np.int32), np.array(columns, np.int32), np.array(ends, np.int64)),
-        shape=(len(texts), len(vocabulary)),
-    )
-    counts.sum_duplicates()
-    statistics = character_statistics(texts)
-    statistics["n_words"] = np.array(n_words, np.int32)
-    statistics["unknown_share"] = _share(np.array(n_unknown, np.int32), statistics["n_words"])
-    return Analysis(counts, statistics)
+def _scratch(dictionary: Dictionary, offsets: I64) -> Scratch:
+    """This thread's memory for a dictionary; its memo knows words of that one only."""
+    longest = int(np.diff(offsets).max()) if len(offsets) > 1 else 0
+    known, size, memory = getattr(_memory, "held", (None, -1, None))
+    if memory is None or known is not dictionary or size < longest:
+        size = 1 << max(14, longest.bit_length())
+        memory = scratch(size)
+        _memory.held = (dictionary, size, memory) if longest < _KEPT_BYTES else (None, -1, None)
+    return memory
 
 
-def text_statistics(texts: pa.LargeStringArray, vocabulary: Vocabulary, rules: TextRules) -> dict[str, npt.NDArray[Any]]:
-    """n_chars, n_words, unknown_share, upper_share and non_letter_share of every text."""
-    return analyse(texts, vocabulary, rules).statistics
+def _merged(first: I64, second: I64) -> I64:
+    """Characters as the text came, words as it was read in lower case."""
+    merged = first.copy()
+    merged[:, [N_WORDS, N_UNKNOWN]] = second[:, [N_WORDS, N_UNKNOWN]]
+    return merged
 
 
-def character_statistics(texts: pa.LargeStringArray) -> dict[str, npt.NDArray[Any]]:
-    """n_chars, upper_share and non_letter_share of every text as it came, HTML included.
-
-    >>> character_statistics(as_texts(["AB c!"]))["non_letter_share"]
-    array([0.2], dtype=float32)
-    """
-    n_chars = _numbers(pc.utf8_length(texts))
-    # Counting letters directly is ten times slower in RE2 than counting what is neither letter nor blank.
-    n_others = _numbers(pc.count_substring_regex(texts, r"[^\p{L}\s\p{Z}]"))
-    n_blanks = _numbers(pc.count_substring_regex(texts, r"[\s\p{Z}]"))
-    n_upper = _numbers(pc.count_substring_regex(texts, r"\p{Lu}"))
+def _statistics(tallies: I64) -> dict[str, npt.NDArray[Any]]:
+    n_chars, n_letters = tallies[:, N_CHARS], tallies[:, N_LETTERS]
     return {
         "n_chars": n_chars.astype(np.int32),
-        "upper_share": _share(n_upper, n_chars - n_others - n_blanks),
-        "non_letter_share": _share(n_others, n_chars),
+        "upper_share": _share(tallies[:, N_UPPER], n_letters),
+        "non_letter_share": _share(n_chars - n_letters - tallies[:, N_BLANKS], n_chars),
+        "n_words": tallies[:, N_WORDS].astype(np.int32),
+        "unknown_share": _share(tallies[:, N_UNKNOWN], tallies[:, N_WORDS]),
     }
 
 
-def _strings(texts: pa.LargeStringArray) -> Iterator[str]:
-    # A slice at a time: a whole corpus as Python strings would double the memory.
-    for start in range(0, len(texts), 1024):
-        yield from texts.slice(start, 1024).to_pylist()
-
-
-def _numbers(column: pa.Array) -> npt.NDArray[np.int64]:
-    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.int64)
+def _joined(parts: list[dict[str, npt.NDArray[Any]]]) -> dict[str, npt.NDArray[Any]]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _share(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from numba import njit
-from numba.extending import intrinsic
 
 from sentiment_core.text.characters import decode, encode
 
@@ -81,50 +80,37 @@ def stem_word(word: str) -> str:
     ['relat', 'die', 'happi', 'agre', "it'", 'übungen']
     """
     buffer = np.array(list(word.encode()), np.uint8)
-    return buffer[: stem(buffer, len(buffer))].tobytes().decode()
+    return buffer[: stem(buffer, len(buffer), np.empty(len(buffer), np.uint32))].tobytes().decode()
 
 
-@intrinsic
-def _borrowed(_typing: Any, array: Any) -> Any:
-    """The same array without its reference count, which the small functions below would spend most of their time on."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        made = context.make_array(signature.return_type)(context, builder, arguments[0])
-        made.meminfo = made.meminfo.type(None)
-        made.parent = made.parent.type(None)
-        return made._getvalue()  # noqa: SLF001 -- numba's own way
-
-    return array(array), code
-
-
-@njit(nogil=True, cache=True)
-def stem(word: npt.NDArray[np.uint8], n: int) -> int:  # pragma: no cover
+@njit(nogil=True, cache=True, _nrt=False)
+def stem(word: npt.NDArray[np.uint8], n: int, points: npt.NDArray[np.uint32]) -> int:  # pragma: no cover
     """Replace the UTF-8 bytes word[:n] of one lower-case token by its stem, and say how long that is.
 
-    It is never longer than the token, so that nothing is written from word[n] on. A token may hold anything but an
+    It is never longer than the token, so that nothing is written from word[n] on. `points` is memory for n code points.
+    A token may hold anything but an
     asterisk after which "d" stands, which NLTK takes for one of its rules' own signs.
     """
     for i in range(n):
         if word[i] >= 0x80:  # noqa: PLR2004
-            return _stem_wide(word, n)
-    return _stem_letters(_borrowed(word), n)
+            return _stem_wide(word, n, points)
+    return _stem_letters(word, n)
 
 
-@njit(nogil=True, cache=True)
-def _stem_wide(word: npt.NDArray[np.uint8], n: int) -> int:  # pragma: no cover
-    points = np.empty(n, np.uint32)
+@njit(nogil=True, cache=True, _nrt=False)
+def _stem_wide(word: npt.NDArray[np.uint8], n: int, points: npt.NDArray[np.uint32]) -> int:  # pragma: no cover
     n_points = i = 0
     while i < n:
         points[n_points], n_bytes = decode(word, i)
         n_points += 1
         i += n_bytes
     o = 0
-    for k in range(_stem_letters(_borrowed(points), n_points)):
+    for k in range(_stem_letters(points, n_points)):
         o += encode(np.int64(points[k]), word, o)
     return o
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def _stem_letters(word: Letters, n: int) -> int:  # pragma: no cover
     if n <= _SHORT:
         return n
@@ -140,7 +126,7 @@ def _stem_letters(word: Letters, n: int) -> int:  # pragma: no cover
     return _final(word, n)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def _plural(word: Letters, n: int) -> int:  # pragma: no cover
     """Step 1a."""
     if word[n - 1] != _S:
@@ -152,7 +138,7 @@ def _plural(word: Letters, n: int) -> int:  # pragma: no cover
     return n - 2 if n > 3 and word[n - 2] == _E and word[n - 3] == _S and word[n - 4] == _S else n - 1  # noqa: PLR2004
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def _participle(word: Letters, n: int) -> int:  # pragma: no cover
     """Step 1b."""
     if n > 2 and word[n - 1] == _D and word[n - 2] == _E:  # noqa: PLR2004
@@ -166,7 +152,7 @@ def _participle(word: Letters, n: int) -> int:  # pragma: no cover
     return n
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def _after_participle(word: Letters, n: int) -> int:  # pragma: no cover
     """What follows once -ed or -ing is cut off: the e comes back, or a doubled letter becomes one."""
     last = word[n - 1]
@@ -182,7 +168,7 @@ def _after_participle(word: Letters, n: int) -> int:  # pragma: no cover
     return n
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def _step_2(word: Letters, n: int) -> int:  # pragma: no cover
     # NLTK: what -alli becomes goes through the step again, so that "rationalli" ends up with "rational".
     is_alli = n > 4 and word[n - 1] == _I and word[n - 2] == _L and word[n - 3] == _L and word[n - 4] == _A  # noqa: PLR2004
@@ -190,7 +176,7 @@ def _step_2(word: Letters, n: int) -> int:  # pragma: no cover
     return _apply(word, shorter, STEP_2, 1) if is_alli and shorter < n else shorter
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def _final(word: Letters, n: int) -> int:  # pragma: no cover
     """Steps 5a and 5b."""
     if n > 0 and word[n - 1] == _E:
@@ -202,7 +188,7 @@ def _final(word: Letters, n: int) -> int:  # pragma: no cover
     return n
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def _apply(word: Letters, n: int, step: int, least: int) -> int:  # pragma: no cover
     """Apply the rule of a step that fits, given that what it leaves has at least that measure."""
     rule = _rule(word, n, step)
@@ -212,7 +198,7 @@ def _apply(word: Letters, n: int, step: int, least: int) -> int:  # pragma: no c
     return _replace(word, start, rule) if _measure(word, start + _N_KEPT[rule]) >= least else n
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def _rule(word: Letters, n: int, step: int) -> int:  # pragma: no cover
     """The first rule of a step that fits the end of the word (an irregular form: all of it); -1 when none does."""
     if n < 2:  # noqa: PLR2004
@@ -228,7 +214,7 @@ def _rule(word: Letters, n: int, step: int) -> int:  # pragma: no cover
     return -1
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def _ends_with(word: Letters, start: int, rule: int) -> bool:  # pragma: no cover
     for i in range(_N_SUFFIX[rule] - 2):  # noqa: SIM110 -- numba has no all(); the last two letters brought us here
         if word[start + i] != _SUFFIX[rule, i]:
@@ -236,20 +222,20 @@ def _ends_with(word: Letters, start: int, rule: int) -> bool:  # pragma: no cove
     return True
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def _replace(word: Letters, start: int, rule: int) -> int:  # pragma: no cover
     for i in range(_N_NEW[rule]):
         word[start + i] = _NEW[rule, i]
     return start + _N_NEW[rule]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def _is_vowel(letter: Any) -> bool:  # pragma: no cover
     place: Any = np.int64(letter) - _A
     return 0 <= place < _N_LETTERS and (_VOWELS >> place) & 1 == 1
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def _is_consonant(word: Letters, i: int) -> bool:  # pragma: no cover
     """Whether word[i] is neither a, e, i, o, u nor a y after a consonant; in a run of y they alternate."""
     is_other = True
@@ -259,7 +245,7 @@ def _is_consonant(word: Letters, i: int) -> bool:  # pragma: no cover
     return is_other != _is_vowel(word[i])
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def _has_vowel(word: Letters, n: int) -> bool:  # pragma: no cover
     was_vowel = True  # a y that starts the word is a consonant
     for i in range(n):
@@ -269,7 +255,7 @@ def _has_vowel(word: Letters, n: int) -> bool:  # pragma: no cover
     return False
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def _measure(word: Letters, n: int) -> int:  # pragma: no cover
     """How often a consonant follows a vowel in word[:n]."""
     measure, was_vowel = 0, False
@@ -280,7 +266,7 @@ def _measure(word: Letters, n: int) -> int:  # pragma: no cover
     return measure
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, _nrt=False)
 def _ends_cvc(word: Letters, n: int) -> bool:  # pragma: no cover
     """Porter's *o: consonant, vowel, consonant other than w, x, y; for NLTK also a vowel and a consonant alone."""
     if n < 2 or _is_consonant(word, n - 2) or not _is_consonant(word, n - 1):  # noqa: PLR2004

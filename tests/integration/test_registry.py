@@ -4,7 +4,9 @@ import base64
 import http.client
 import http.server
 import json
+import mmap
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -24,7 +26,7 @@ import sentiment_core
 from sentiment_core.domain import ModelRef
 from sentiment_core.errors import Permanent, Transient
 from sentiment_core.registry import NoModel, Registry, flatten
-from sentiment_core.registry.artefact import UntrustedModel, digest_of
+from sentiment_core.registry.artefact import UntrustedModel, digest_of, load_estimator
 
 TEXTS = ["What a wonderful film, I loved it", "Boring and far too long", "", "not bad at all!"]
 SNAPSHOT = f"snapshots/{'ab' * 32}.parquet"
@@ -150,9 +152,12 @@ def test_nothing_in_the_artefact_is_pickle(registry, registered, tmp_path):
         ".txt",
         ".skops",
         ".parquet",
+        ".npy",
     }
     for path in files:
         assert not path.read_bytes().startswith(b"\x80"), path  # how every pickle since protocol 2 begins
+        if path.suffix == ".npy":
+            np.load(path, allow_pickle=False)
     with zipfile.ZipFile(folder / "model.skops") as archive:
         for name in archive.namelist():
             assert name == "schema.json" or name.endswith(".npy")
@@ -163,6 +168,33 @@ def test_nothing_in_the_artefact_is_pickle(registry, registered, tmp_path):
     assert flavor["serialization_format"] == "skops"
     assert flavor["skops_trusted_types"] == ["sentiment_core.model.estimator.SentimentClassifier"]
     assert (folder / "code" / "sentiment_core" / "model" / "estimator.py").is_file()
+
+
+def test_a_version_is_opened_with_its_compiled_dictionary_mapped_from_files(registry, registered, candidate):
+    opened = registry.open(registered).estimator
+    assert opened.is_prepared
+    for table in (*opened.dictionary, opened.weights):
+        assert isinstance(table.base, mmap.mmap) or isinstance(table, np.memmap) or not table.size
+    assert (opened.predict_proba(TEXTS) == candidate.estimator.predict_proba(TEXTS)).all()
+
+
+def test_a_version_without_a_compiled_dictionary_is_compiled_with_a_warning(registered, registry, candidate, tmp_path, caplog):
+    registry.open(registered)
+    folder = tmp_path / "models" / registered.digest
+    shutil.rmtree(folder / "prepared")
+    opened = load_estimator(folder)
+    assert opened.is_prepared
+    assert "compiled now" in caplog.text
+    assert (opened.predict_proba(TEXTS) == candidate.estimator.predict_proba(TEXTS)).all()
+
+
+def test_a_changed_dictionary_is_fetched_anew(registry, registered, candidate, tmp_path):
+    registry.open(registered)
+    with (tmp_path / "models" / registered.digest / "prepared" / "terms.npy").open("r+b") as stream:
+        stream.seek(-8, os.SEEK_END)
+        stream.write(b"\x01" * 8)
+    assert (registry.open(registered).estimator.predict_proba(TEXTS) == candidate.estimator.predict_proba(TEXTS)).all()
+    assert digest_of(tmp_path / "models" / registered.digest) == registered.digest
 
 
 def test_anybody_with_mlflow_loads_it_without_this_repository(registry, registered, candidate, tmp_path):

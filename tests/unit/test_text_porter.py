@@ -87,7 +87,7 @@ def test_a_long_run_of_one_letter_is_stemmed_as_by_nltk(letter):
 def test_nothing_is_written_behind_the_word(beginning, suffix):
     word = (beginning + suffix).encode()
     buffer = np.frombuffer(word + b"\xff" * 8, np.uint8).copy()
-    assert 0 <= stem(buffer, len(word)) <= len(word)
+    assert 0 <= stem(buffer, len(word), np.empty(len(word) + 1, np.uint32)) <= len(word)
     assert buffer[len(word) :].tobytes() == b"\xff" * 8
 
 

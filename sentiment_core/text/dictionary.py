@@ -1,0 +1,253 @@
+"""A model's terms, packed for storing and compiled for look-ups.
+
+`Vocabulary` is what is stored with an estimator and what people read: terms as bytes and offsets. `compile_dictionary`
+turns it into the tables of the kernel, which can be kept as files and mapped into memory, so that opening a large model
+costs next to nothing and processes share its pages. No weights, no texts.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from sentiment_core.errors import Permanent
+from sentiment_core.text.kernel import (
+    EMAILS,
+    EMOJIS,
+    HTML,
+    I64,
+    LOWER,
+    NEGATION,
+    NUMBERS,
+    STEM,
+    STOPS,
+    U8,
+    U64,
+    URLS,
+    Dictionary,
+    find,
+    hash_of,
+    put,
+    term_slot,
+)  # fmt: skip
+from sentiment_core.text.machine import lowest_bit
+from sentiment_core.text.rules import NEGATIONS, TextRules
+from sentiment_core.text.stop_words import stop_words
+
+MAX_NGRAM = 3
+_BITS = {
+    "lower_case": LOWER, "strip_html": HTML, "mask_urls": URLS, "mask_emails": EMAILS, "mask_numbers": NUMBERS,
+    "split_emoji": EMOJIS, "drop_stop_words": STOPS, "mark_negation": NEGATION, "stem": STEM,
+}  # fmt: skip
+_OK, _DOUBLED, _MALFORMED, _UNORDERED, _COLLISION, _TOO_MANY = range(6)
+_PROBLEMS = {
+    _DOUBLED: "it stands there twice",
+    _MALFORMED: f"it is no run of one to {MAX_NGRAM} tokens with a blank between two of them",
+    _UNORDERED: "it stands behind terms of several words",
+    _COLLISION: "it holds a word that shares its hash with another",
+    _TOO_MANY: "its words are one more than keys can tell apart (268 million; 2 million where terms have three words)",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """Terms as UTF-8 bytes with offsets, those of one token first; a term's place is its column.
+
+    >>> Vocabulary.of(["not good", "good", "bad"]).terms
+    ['good', 'bad', 'not good']
+    """
+
+    term_bytes: npt.NDArray[np.uint8]
+    term_offsets: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, terms: Iterable[str]) -> "Vocabulary":
+        """Pack distinct terms; their order stays within each number of tokens."""
+        encoded = [term.encode() for term in sorted(terms, key=lambda term: term.count(" "))]
+        offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
+        np.cumsum([len(term) for term in encoded], out=offsets[1:])
+        return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8).copy(), offsets)
+
+    def __len__(self) -> int:
+        return len(self.term_offsets) - 1
+
+    @cached_property
+    def terms(self) -> list[str]:
+        """Terms in the order of the columns."""
+        packed, offsets = self.term_bytes.tobytes(), self.term_offsets.tolist()
+        return [packed[start:end].decode() for start, end in pairwise(offsets)]
+
+
+def compile_dictionary(vocabulary: Vocabulary, rules: TextRules) -> Dictionary:
+    """The kernel's tables of a vocabulary.
+
+    Raises:
+        ValueError: a term that stands twice, or that no text can hold under the rules.
+    """
+    n_terms = len(vocabulary)
+    table: U64 = np.zeros(2 * _n_slots(MAX_NGRAM * n_terms), np.uint64)
+    longest = min(rules.ngram_max, MAX_NGRAM)
+    bits = 63 // longest if longest > 1 else 31
+    keys: U64 = np.zeros(n_terms, np.uint64)
+    sizes = np.zeros(4, np.int64)
+    problem, place = _number_words(
+        _letters(vocabulary.term_bytes), vocabulary.term_offsets, longest, min(bits, 28), table, keys, sizes
+    )
+    if problem:
+        raise ValueError(f"term {vocabulary.terms[place]!r} of the dictionary: {_PROBLEMS[problem]}")
+    n_unigrams, n_words = sizes[0], sizes[1]
+    words: U64 = np.zeros(2 * _n_slots(n_words), np.uint64)
+    _move(table, words)
+    keys = keys[n_unigrams:]
+    terms: U64 = np.zeros(2 * _n_slots(len(keys)), np.uint64)
+    # Six bits a key let a sixth of the others pass; at most 512 KB, or it would not stay in the second cache.
+    filter_bits = min(22, max(6, int(8 * len(keys)).bit_length()))
+    bloom: U64 = np.zeros(1 << (filter_bits - 6), np.uint64)
+    place = _enter_terms(keys, n_unigrams, terms, bloom)
+    if place >= 0:
+        raise ValueError(f"term {vocabulary.terms[n_unigrams + place]!r} of the dictionary: {_PROBLEMS[_DOUBLED]}")
+    sizes[:] = n_unigrams, bits, longest, rule_bits(rules)
+    return Dictionary(words, terms, bloom, _hashes(stop_words()), _hashes(NEGATIONS), sizes)
+
+
+def empty_dictionary(rules: TextRules) -> Dictionary:
+    """Tables of no term: what the kernel wants to know of the rules alone."""
+    return compile_dictionary(Vocabulary.of([]), rules)
+
+
+def rule_bits(rules: TextRules) -> int:
+    """The rules as the kernel reads them."""
+    return sum(bit for name, bit in _BITS.items() if getattr(rules, name))
+
+
+def save_dictionary(dictionary: Dictionary, folder: Path) -> None:
+    """Keep the tables as one .npy file each; the folder is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in dictionary._asdict().items():
+        np.save(folder / f"{name}.npy", table, allow_pickle=False)
+
+
+def open_dictionary(folder: Path, vocabulary: Vocabulary, rules: TextRules) -> Dictionary:
+    """Map the tables of a folder into memory; who calls has checked the folder's digest.
+
+    Raises:
+        Permanent: the files are not those of this vocabulary and these rules.
+    """
+    # Copy on write: the kernel is compiled for writable arrays, and nothing is written.
+    tables = Dictionary(*(np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in Dictionary._fields))
+    fits = (
+        [table.dtype for table in tables] == [np.dtype(np.uint64)] * 5 + [np.dtype(np.int64)]
+        and tables.sizes.shape == (4,)
+        and all(len(table) == 2 * (1 << (len(table) // 2).bit_length() - 1) for table in (tables.words, tables.terms))
+        and len(tables.terms) >= 2 * (len(vocabulary) - int(tables.sizes[0]))
+        and int(tables.sizes[3]) == rule_bits(rules)
+    )
+    if not fits:
+        raise Permanent(
+            f"compiled dictionary {folder}",
+            expected=f"the tables of the model's {len(vocabulary):,} terms",
+            found="others",
+            remedy="register the model again",
+        )
+    return tables
+
+
+def _letters(term_bytes: U8) -> U8:
+    return term_bytes if len(term_bytes) else np.zeros(1, np.uint8)
+
+
+def _hashes(words: Iterable[str]) -> U64:
+    encoded = [np.frombuffer(word.encode(), np.uint8) for word in words]
+    return np.sort(np.array([hash_of(word, 0, len(word)) for word in encoded], np.uint64))
+
+
+def _n_slots(n: int) -> int:
+    """At least twice as many as entries, so that a search ends soon; a power of two."""
+    return 1 << max(4, int(2 * n).bit_length())
+
+
+@njit(nogil=True, cache=True)
+def _number_words(
+    letters: U8, offsets: I64, longest: int, word_bits: int, table: U64, keys: U64, sizes: I64
+) -> tuple[int, int]:  # pragma: no cover
+    """Give every word an id, words that are terms themselves first, and every term its key; (problem, term)."""
+    n_terms = len(offsets) - 1
+    starts = np.zeros(longest * n_terms + 2, np.int64)
+    ends = np.zeros(longest * n_terms + 2, np.int64)
+    n_words = n_unigrams = 0
+    bits = np.uint64(63 // longest if longest > 1 else 31)
+    for t in range(n_terms):
+        first, end = offsets[t], offsets[t + 1]
+        n_tokens = 0
+        key = np.uint64(0)
+        while first <= end:
+            last = first
+            while last < end and letters[last] != 32:
+                last += 1
+            if last == first or n_tokens == longest:
+                return _MALFORMED, t
+            h = hash_of(letters, first, last - first)
+            known = np.int64(find(table, h, h >> np.uint64(31)))
+            if known == 0:
+                put(table, h, h >> np.uint64(31), np.uint64(n_words + 1))
+                starts[n_words], ends[n_words] = first, last
+                n_words += 1
+                known = n_words
+                if (n_words + 1) >> word_bits:
+                    return _TOO_MANY, t
+            else:
+                if ends[known - 1] - starts[known - 1] != last - first:
+                    return _COLLISION, t
+                for k in range(last - first):
+                    if letters[first + k] != letters[starts[known - 1] + k]:
+                        return _COLLISION, t
+                if last == end and n_tokens == 0:
+                    return _DOUBLED, t
+            key = (key << bits) | np.uint64(known)
+            n_tokens += 1
+            first = last + 1
+        if n_tokens == 1:
+            if n_unigrams < t:
+                return _UNORDERED, t
+            n_unigrams += 1
+        keys[t] = key
+    sizes[0], sizes[1] = n_unigrams, n_words
+    return _OK, 0
+
+
+@njit(nogil=True, cache=True)
+def _move(table: U64, smaller: U64) -> None:  # pragma: no cover
+    for k in range(0, len(table), 2):
+        if table[k]:
+            put(smaller, table[k], table[k] >> np.uint64(31), table[k + 1])
+
+
+@njit(nogil=True, cache=True)
+def _enter_terms(keys: U64, first_column: int, terms: U64, bloom: U64) -> int:  # pragma: no cover
+    """Fill table and filter; returns the place of a key that was there already, or -1."""
+    n_slots = len(terms) >> 1
+    shift = np.uint64(58) - np.uint64(lowest_bit(np.uint64(len(bloom))))
+    for k in range(len(keys)):
+        key = keys[k]
+        slot = term_slot(key, n_slots)
+        if find(terms, key, slot):
+            return k
+        put(terms, key, slot, np.uint64(first_column + k + 1))
+        h = key * np.uint64(0x9E3779B97F4A7C15) >> shift
+        bloom[h >> np.uint64(6)] |= np.uint64(1) << (h & np.uint64(63))
+    return -1
+
+
+def texts_of(column: Any) -> tuple[U8, I64]:
+    """The bytes of an Arrow large_string array and where each text begins and the last one ends; nothing is copied."""
+    offsets = np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column) + 1]
+    data = column.buffers()[2]
+    letters = np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(1, np.uint8)
+    letters.flags.writeable = offsets.flags.writeable = False  # or the kernel would be compiled twice
+    return letters, offsets

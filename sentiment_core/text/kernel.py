@@ -1,0 +1,794 @@
+"""The fused kernel: UTF-8 bytes of Arrow strings to tokens, n-grams, dictionary and sums, without a Python object a text.
+
+The one place of low-level code. A text goes through these passes, each over memory that the pass before has left in
+cache:
+
+1. `_mark`: 64 bytes at a time into bit masks (word, blank, the rest is punctuation), which also count letters; only bytes
+   from 0x80 on are looked at one code point at a time. Tags become blanks, apostrophes inside words become words.
+2. `read_tokens`: walks the masks' edges. A token's bytes are hashed eight at a time with ASCII letters folded; a memo says
+   which word of the dictionary it is. Only a token that the memo does not know is lower-cased, stemmed and looked up
+   (`_resolve`), so that rules cost next to nothing.
+3. `_find_terms`: pairs and triples of words are exact integer keys. A filter of bits that fits the cache drops most of
+   those that are no term; the others are looked up in one table, asked for ahead of time.
+4. `_count_distinct`, then sums over the distinct terms: 1 + log(count), weights, length.
+
+A word is known by 64 bits of hash; that no two words of a dictionary share them is checked when it is compiled, and a
+strange word is taken for a known one once in 2^44 look-ups. Nothing else is approximate. Texts with a character whose
+lower case depends on its neighbours (Σ, İ) are reported as HARD; the caller lower-cases them and asks again.
+
+Everything is released from the GIL and touches only its arguments: `Dictionary` is shared by threads, `Scratch` is one
+thread's. numba mixes signed and unsigned integers into floats, hence the casts. Compiled functions do not show in
+coverage, hence the pragmas. No files, no scikit-learn, no weights' meaning.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from sentiment_core.text.characters import (
+    EMOJI,
+    HARD,
+    LETTER,
+    SPACE,
+    UPPER,
+    WORD,
+    CharacterTables,
+    decode,
+    encode,
+    flags_of,
+    lower_of,
+)
+from sentiment_core.text.machine import classify64, load_u64, lowest_bit, n_bits, prefetch
+from sentiment_core.text.porter import stem
+
+U8 = npt.NDArray[np.uint8]
+U32 = npt.NDArray[np.uint32]
+I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
+F64 = npt.NDArray[np.float64]
+
+# Rules as bits; see `text.rules.TextRules`.
+LOWER, HTML, URLS, EMAILS, NUMBERS, EMOJIS, STOPS, NEGATION, STEM = (1 << place for place in range(9))
+
+# What a pass counts of a text.
+N_CHARS, N_UPPER, N_LETTERS, N_BLANKS, N_WORDS, N_UNKNOWN, IS_HARD, N_TALLIES = range(8)
+
+# The memo: 32,768 recent surface forms (512 KB) hold all but a few in a thousand tokens of a language, and stay in the
+# second cache; twice as many push the filter out of it.
+_MEMO_BITS = 15
+_ID_BITS = np.uint64(28)
+_ID_MASK = np.uint64((1 << 28) - 1)
+_IS_STOP, _NEGATES, _ENDS_CLAUSE = np.uint64(1 << 56), np.uint64(1 << 57), np.uint64(1 << 58)
+
+_ONE, _ZERO, _ALL = np.uint64(1), np.uint64(0), np.uint64(0xFFFFFFFFFFFFFFFF)
+_63, _64, _8, _2 = np.uint64(63), np.uint64(64), np.uint64(8), np.uint64(2)
+_HIGH = np.uint64(0x8080808080808080)
+_GOLD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads consecutive keys (Knuth, 6.4)
+_MIX1, _MIX2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # finaliser of splitmix64 (Steele et al. 2014)
+_27, _30, _31 = np.uint64(27), np.uint64(30), np.uint64(31)
+# How far ahead lines of the big tables are asked for: the time of that many look-ups is that of one miss.
+_AHEAD = 12
+# Bytes beyond a word that its stem and its mark may need.
+SLACK = 80
+
+
+class Dictionary(NamedTuple):
+    """What a model knows of words, ready for look-ups; made by `text.dictionary`."""
+
+    words: U64
+    """Open addressing, a power of two of slots: hash, word id + 1 (0: empty)."""
+    terms: U64
+    """The same for terms of several words: key, column."""
+    filter: U64
+    """One bit for the top bits of every key's hash."""
+    stops: U64
+    """Hashes of stop words, sorted."""
+    negators: U64
+    """Hashes of negations, sorted."""
+    sizes: I64
+    """Terms of one word, bits of a word in a key, longest term in words, rules as bits: see the indices below."""
+
+
+N_UNIGRAMS, KEY_BITS, NGRAM_MAX, RULES = range(4)
+
+
+class Scratch(NamedTuple):
+    """Memory of one thread; its arrays are as long as the longest text wants."""
+
+    memo: U64
+    words: U64
+    spaces: U64
+    cuts: U64
+    leads: U64
+    quotes: U64
+    angles: U64
+    opening: U64
+    far_quotes: I64
+    starts: I32
+    ends: I32
+    ids: I32
+    keys: U64
+    hits: I32
+    distinct: I32
+    counts: I32
+    slots: I32
+    buffer: U8
+    points: U32
+    tail: U8
+    tally: I64
+
+
+def scratch(longest: int) -> Scratch:
+    """Memory for texts of up to `longest` bytes; pages that no text reaches are never touched."""
+    masks = np.zeros((7, (longest >> 6) + 3), np.uint64)
+    slots = 1 << max(10, int(6 * longest + 6).bit_length())
+    return Scratch(
+        memo=np.zeros(2 << _MEMO_BITS, np.uint64),
+        words=masks[0],
+        spaces=masks[1],
+        cuts=masks[2],
+        leads=masks[3],
+        quotes=masks[4],
+        angles=masks[5],
+        opening=masks[6],
+        far_quotes=np.empty(longest // 3 + 2, np.int64),
+        starts=np.empty(longest + 64, np.int32),
+        ends=np.empty(longest + 64, np.int32),
+        ids=np.empty(longest + 64, np.int32),
+        keys=np.empty(2 * longest + 8, np.uint64),
+        hits=np.empty(3 * longest + 8, np.int32),
+        distinct=np.empty(3 * longest + 8, np.int32),
+        counts=np.empty(3 * longest + 8, np.int32),
+        slots=np.empty(slots, np.int32),
+        buffer=np.zeros(2 * longest + SLACK, np.uint8),
+        points=np.empty(2 * longest + SLACK, np.uint32),
+        tail=np.zeros(64, np.uint8),
+        tally=np.zeros(N_TALLIES, np.int64),
+    )
+
+
+@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+def mixed(x: Any) -> Any:  # pragma: no cover
+    """A 64-bit integer spread over all its bits, one to one."""
+    x = (x ^ (x >> _30)) * _MIX1
+    x = (x ^ (x >> _27)) * _MIX2
+    return x ^ (x >> _31)
+
+
+@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+def _load(data: U8, at: int, n: int) -> Any:  # pragma: no cover
+    """Up to eight bytes as an integer, also where fewer than eight are left in memory."""
+    if at + 8 <= len(data):
+        x = load_u64(data, at)
+    elif at + n >= 8:
+        return load_u64(data, at + n - 8) >> (_8 * np.uint64(8 - n))
+    else:
+        x = _ZERO
+        for k in range(n):
+            x |= np.uint64(data[at + k]) << np.uint64(8 * k)
+    return x & (_ALL >> (_64 - _8 * np.uint64(n)))
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def hash_of(data: U8, at: int, n: int) -> Any:  # pragma: no cover
+    """64 bits of n > 0 bytes."""
+    return _hashed(data, at, n, _ZERO)
+
+
+@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+def _hashed(data: U8, at: int, n: int, fold: Any) -> Any:  # pragma: no cover
+    """The same; with the high bits of all bytes as `fold`, ASCII letters count as lower case (only words may stand there)."""
+    h = np.uint64(n) * _GOLD
+    while n > 8:
+        x = load_u64(data, at)
+        h = mixed(h ^ (x | ((~x & fold) >> _2)))
+        at += 8
+        n -= 8
+    x = _load(data, at, n)
+    return mixed(h ^ (x | ((~x & fold) >> _2))) | _ONE  # never 0, which means an empty slot
+
+
+@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+def find(table: U64, key: Any, slot: Any) -> Any:  # pragma: no cover
+    """What an open-addressed table has under a key, searched from a slot on; 0 for nothing."""
+    last = np.uint64((len(table) >> 1) - 1)
+    while True:
+        slot &= last
+        found = table[_2 * slot]
+        if found == key:
+            return table[_2 * slot + _ONE]
+        if found == _ZERO:
+            return _ZERO
+        slot += _ONE
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def put(table: U64, key: Any, slot: Any, value: Any) -> None:  # pragma: no cover
+    """Store under a key that is not there yet; the table has room."""
+    last = np.uint64((len(table) >> 1) - 1)
+    slot &= last
+    while table[_2 * slot] != _ZERO:
+        slot = (slot + _ONE) & last
+    table[_2 * slot] = key
+    table[_2 * slot + _ONE] = value
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _copy(source: Any, at: int, target: Any, to: int, n: int) -> None:  # pragma: no cover
+    for k in range(n):
+        target[to + k] = source[at + k]
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def is_among(values: U64, wanted: Any) -> bool:  # pragma: no cover
+    """Whether a sorted array holds a value."""
+    place = np.searchsorted(values, wanted)
+    return place < len(values) and values[place] == wanted
+
+
+@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+def _bit(mask: U64, i: int) -> bool:  # pragma: no cover
+    return (mask[i >> 6] >> np.uint64(i & 63)) & _ONE != _ZERO
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _set_bits(mask: U64, i: int, n: int) -> None:  # pragma: no cover
+    for k in range(i, i + n):
+        mask[k >> 6] |= _ONE << np.uint64(k & 63)
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _blank_out(s: Scratch, first: int, last: int) -> None:  # pragma: no cover
+    """Make bytes from first to last blanks."""
+    for b in range(first >> 6, (last >> 6) + 1):
+        mask = _ALL
+        if b == first >> 6:
+            mask &= _ALL << np.uint64(first & 63)
+        if b == last >> 6:
+            mask &= _ALL >> np.uint64(63 - (last & 63))
+        s.spaces[b] |= mask
+        s.words[b] &= ~mask
+        s.cuts[b] &= ~mask
+
+
+@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+def _mark(data: U8, start: int, end: int, rules: int, characters: CharacterTables, s: Scratch) -> int:  # pragma: no cover
+    """Classes of all bytes of a text as bit masks; returns how many blocks of 64 they take."""
+    words, spaces, cuts, leads, quotes, opening, angles = s.words, s.spaces, s.cuts, s.leads, s.quotes, s.opening, s.angles
+    tail, tally, far_quotes = s.tail, s.tally, s.far_quotes
+    n_blocks = ((end - start) >> 6) + 1  # the last one ends in a blank, which closes the last token
+    any_wide = any_angle = any_quote = _ZERO
+    n_upper = n_letters = n_blanks = n_continuations = 0
+    for b in range(n_blocks):
+        at = start + (b << 6)
+        left = end - at
+        if at + 64 <= len(data):
+            word, space, upper, letter, wide, continuation, less, greater, quote = classify64(data, at)
+        else:
+            for k in range(64):
+                tail[k] = data[at + k] if at + k < len(data) else 0
+            word, space, upper, letter, wide, continuation, less, greater, quote = classify64(tail, 0)
+        valid = _ALL if left >= 64 else (_ONE << np.uint64(left)) - _ONE
+        wide &= valid
+        n_upper += n_bits(upper & valid)
+        n_letters += n_bits(letter & valid)
+        n_blanks += n_bits(space & valid)
+        n_continuations += n_bits(continuation & valid)
+        words[b] = word & valid
+        spaces[b] = space | ~valid
+        cuts[b] = _ZERO
+        leads[b] = wide & ~continuation
+        quotes[b] = quote & valid
+        opening[b] = less & valid
+        angles[b] = (less | greater) & valid
+        any_wide |= wide
+        any_angle |= less & valid
+        any_quote |= quote & valid
+    tally[:] = 0
+    tally[N_CHARS] = end - start - n_continuations
+    tally[N_UPPER], tally[N_LETTERS], tally[N_BLANKS] = n_upper, n_letters, n_blanks
+    n_far = _mark_wide(data, start, n_blocks, rules, characters, s) if any_wide else 0
+    if rules & HTML and any_angle:
+        _drop_tags(n_blocks, s)
+    if any_quote:
+        _join_words(n_blocks, s)
+    for k in range(n_far):
+        i = far_quotes[k]
+        if i > 0 and _bit(words, i - 1) and _bit(words, i + 3):
+            _set_bits(words, i, 3)
+    return n_blocks
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _mark_wide(
+    data: U8, start: int, n_blocks: int, rules: int, characters: CharacterTables, s: Scratch
+) -> int:  # pragma: no cover
+    """The classes of what is not ASCII; returns how many apostrophes U+2019 it noted."""
+    n_far = 0
+    for b in range(n_blocks):
+        leads = s.leads[b]
+        while leads:
+            i = (b << 6) + lowest_bit(leads)
+            leads &= leads - _ONE
+            point, n = decode(data, start + i)
+            flags = flags_of(point, characters)
+            s.tally[N_UPPER] += (flags & UPPER) != 0
+            s.tally[N_LETTERS] += (flags & LETTER) != 0
+            s.tally[N_BLANKS] += (flags & SPACE) != 0
+            s.tally[IS_HARD] |= (flags & HARD) != 0 and (rules & LOWER) != 0
+            if flags & WORD:
+                _set_bits(s.words, i, n)
+            elif flags & SPACE:
+                _set_bits(s.spaces, i, n)
+            elif point == 0x2019:
+                s.far_quotes[n_far] = i
+                n_far += 1
+            if flags & EMOJI and rules & EMOJIS:
+                _set_bits(s.cuts, i, 1)
+                _set_bits(s.cuts, i + n, 1)
+    return n_far
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _drop_tags(n_blocks: int, s: Scratch) -> None:  # pragma: no cover
+    """From every < to the next > with neither between them: blanks."""
+    opened = -1
+    for b in range(n_blocks):
+        angles = s.angles[b]
+        while angles:
+            k = lowest_bit(angles)
+            angles &= angles - _ONE
+            if (s.opening[b] >> np.uint64(k)) & _ONE:
+                opened = (b << 6) + k
+            elif opened >= 0:
+                _blank_out(s, opened, (b << 6) + k)
+                opened = -1
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _join_words(n_blocks: int, s: Scratch) -> None:  # pragma: no cover
+    """An apostrophe between two word characters is one of them."""
+    before = _ZERO
+    for b in range(n_blocks):
+        word = s.words[b]
+        after = s.words[b + 1] & _ONE if b + 1 < n_blocks else _ZERO
+        s.words[b] |= s.quotes[b] & ((word << _ONE) | before) & ((word >> _ONE) | (after << _63))
+        before = word >> _63
+
+
+@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+def read_tokens(
+    data: U8, start: int, end: int, dictionary: Dictionary, characters: CharacterTables, s: Scratch, vocabulary: Any
+) -> int:  # pragma: no cover
+    """A text's tokens as word ids into `s.ids` (-1: in no term), and its tallies; returns how many.
+
+    With a `vocabulary` (a tuple of arrays that `_word_id` fills) every token gets an id.
+    """
+    rules = dictionary.sizes[RULES]
+    n_found = _find_tokens(_mark(data, start, end, rules, characters, s), s)
+    # Locals, because a tuple of arrays costs more to hand to a function than a look into the memo.
+    masks, memo, ids, starts, ends = s.words, s.memo, s.ids, s.starts, s.ends
+    words, stops, negators, buffer, points = dictionary.words, dictionary.stops, dictionary.negators, s.buffer, s.points
+    fold = _HIGH if rules & LOWER else _ZERO
+    n_tokens = n_words = n_unknown = 0
+    is_negated = False
+    resume = 0  # where an address that was taken as a whole has ended
+    for t in range(n_found):
+        first, last = np.int64(starts[t]), np.int64(ends[t])
+        if first < resume:
+            if last <= resume:
+                continue
+            first = resume
+        is_word = (masks[first >> 6] >> np.uint64(first & 63)) & _ONE
+        mask = 0
+        if is_word and rules & (URLS | EMAILS):
+            resume, mask = _address(data, start, end, first, rules, s)
+        if mask:
+            packed = _resolve(
+                data,
+                start + first,
+                last - first,
+                True,
+                mask,
+                rules,
+                words,
+                stops,
+                negators,
+                characters,
+                buffer,
+                points,
+                vocabulary,
+            )
+        else:
+            # Folding makes _ the byte of DEL, hence another hash for what is no word.
+            h = _hashed(data, start + first, last - first, fold if is_word else _ZERO) ^ (_ONE - is_word) * _GOLD | _ONE
+            slot = (h >> np.uint64(64 - _MEMO_BITS)) << _ONE
+            if memo[slot] == h:
+                packed = memo[slot + _ONE]
+            else:
+                packed = _resolve(
+                    data, start + first, last - first, is_word != _ZERO, 0, rules, words, stops, negators, characters, buffer,
+                    points, vocabulary,
+                )  # fmt: skip
+                memo[slot] = h
+                memo[slot + _ONE] = packed
+        marked = False
+        if rules & NEGATION:
+            if packed & _NEGATES:
+                marked, is_negated = is_negated, True
+            elif is_negated:
+                marked = packed & _ENDS_CLAUSE == _ZERO
+                is_negated = marked
+        word = np.int64((packed >> _ID_BITS if marked else packed) & _ID_MASK) - 1
+        is_kept = packed & _IS_STOP == _ZERO
+        ids[n_tokens] = word
+        n_tokens += is_kept
+        n_words += np.int64(is_word)
+        n_unknown += np.int64(is_word) & is_kept & (word < 0)
+    s.tally[N_WORDS], s.tally[N_UNKNOWN] = n_words, n_unknown
+    return n_tokens
+
+
+@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+def _find_tokens(n_blocks: int, s: Scratch) -> int:  # pragma: no cover
+    """Where tokens begin and end: the edges of runs of one class; returns how many."""
+    masks, blanks, cuts, starts, ends = s.words, s.spaces, s.cuts, s.starts, s.ends
+    n_starts = n_ends = 0
+    before_words = before_rest = _ZERO
+    for b in range(n_blocks):
+        words, spaces, cut = masks[b], blanks[b], cuts[b]
+        rest = ~(words | spaces)
+        shifted_words, shifted_rest = (words << _ONE) | before_words, (rest << _ONE) | before_rest
+        before_words, before_rest = words >> _63, rest >> _63
+        found = (words & ~shifted_words) | (rest & ~shifted_rest) | (cut & ~spaces)
+        at = b << 6
+        while found:
+            starts[n_starts] = at + lowest_bit(found)
+            n_starts += 1
+            found &= found - _ONE
+        found = (shifted_words & ~words) | (shifted_rest & ~rest) | (cut & (shifted_words | shifted_rest))
+        while found:
+            ends[n_ends] = at + lowest_bit(found)
+            n_ends += 1
+            found &= found - _ONE
+    return n_starts
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _resolve(
+    data: U8, at: int, n: int, is_word: bool, mask: int, rules: int, words: U64, stops: U64, negators: U64,
+    characters: CharacterTables, word: U8, points: U32, vocabulary: Any,
+) -> Any:  # fmt: skip # pragma: no cover
+    """The long way from a token's bytes to its ids, by way of `word`."""
+    flags = _ZERO
+    if mask == 0:
+        n = _lower(data, at, n, rules, characters, word)
+        if is_word and rules & NUMBERS and _is_number(word, n):
+            mask = NUMBERS
+    if mask:
+        n = _write_mask(mask, word)
+    else:
+        h = hash_of(word, 0, n)
+        if rules & NEGATION:
+            if is_among(negators, h) or _holds_nt(word, n):
+                flags |= _NEGATES
+            elif n == 1 and (word[0] == 46 or word[0] == 58 or word[0] == 59 or word[0] == 33 or word[0] == 63):  # .:;!?
+                flags |= _ENDS_CLAUSE
+        if rules & STOPS and is_among(stops, h):
+            flags |= _IS_STOP
+        if is_word and rules & STEM:
+            n = stem(word, n, points)
+    packed = flags | np.uint64(_word_id(word, n, words, vocabulary) + 1)
+    if rules & NEGATION:
+        word[n], word[n + 1], word[n + 2], word[n + 3] = 95, 78, 69, 71  # _NEG
+        packed |= np.uint64(_word_id(word, n + 4, words, vocabulary) + 1) << _ID_BITS
+    return packed
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _lower(data: U8, at: int, n: int, rules: int, characters: CharacterTables, out: U8) -> int:  # pragma: no cover
+    """A token's bytes in lower case (or as they are) into a buffer; returns how many."""
+    if rules & LOWER == 0:
+        _copy(data, at, out, 0, n)
+        return n
+    o = 0
+    end = at + n
+    while at < end:
+        byte = data[at]
+        if byte < 0x80:
+            out[o] = byte + 32 if 65 <= byte <= 90 else byte
+            o += 1
+            at += 1
+        else:
+            point, width = decode(data, at)
+            o += encode(lower_of(point, characters), out, o)
+            at += width
+    return o
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _is_number(word: U8, n: int) -> bool:  # pragma: no cover
+    for k in range(n):
+        if not 48 <= word[k] <= 57:
+            return False
+    return True
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _holds_nt(word: U8, n: int) -> bool:  # pragma: no cover
+    for k in range(n - 2):
+        if word[k] == 110 and word[k + 1] == 39 and word[k + 2] == 116:
+            return True
+    return False
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _write_mask(mask: int, out: U8) -> int:  # pragma: no cover
+    """<url>, <email> or <number>."""
+    if mask == URLS:
+        out[0], out[1], out[2], out[3], out[4] = 60, 117, 114, 108, 62
+        return 5
+    if mask == EMAILS:
+        out[0], out[1], out[2], out[3], out[4], out[5], out[6] = 60, 101, 109, 97, 105, 108, 62
+        return 7
+    out[0], out[1], out[2], out[3], out[4], out[5], out[6], out[7] = 60, 110, 117, 109, 98, 101, 114, 62
+    return 8
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _word_id(word: U8, n: int, words: U64, vocabulary: Any) -> int:  # pragma: no cover
+    h = hash_of(word, 0, n)
+    if vocabulary is None:
+        return np.int64(find(words, h, h >> _31)) - 1
+    table, starts, letters, used = vocabulary
+    known = np.int64(find(table, h, h >> _31))
+    if known:
+        return known - 1
+    place = used[0]
+    put(table, h, h >> _31, np.uint64(place + 1))
+    _copy(word, 0, letters, starts[place], n)
+    starts[place + 1] = starts[place] + n
+    used[0] = place + 1
+    return place
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _address(data: U8, start: int, end: int, first: int, rules: int, s: Scratch) -> tuple[int, int]:  # pragma: no cover
+    """Where the URL or e-mail address ends that begins with a word, and which of both it is; (0, 0) for neither."""
+    if rules & URLS:
+        n = _scheme(data, start + first, end, rules & LOWER != 0)
+        if n and first + n < end - start and not _bit(s.spaces, first + n):
+            i = first + n
+            while not _bit(s.spaces, i):  # the text ends in a blank
+                i += 1
+            return i, URLS
+    if rules & EMAILS:
+        i = _email(data, start, end, first, s)
+        if i > 0:
+            return i, EMAILS
+    return 0, 0
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _scheme(data: U8, at: int, end: int, is_folded: bool) -> int:  # pragma: no cover
+    """Bytes of http://, https:// or www. at a place; 0 for none."""
+    fold = np.uint64(0x20) if is_folded else _ZERO
+    letters = 0
+    while letters < 5 and at + letters < end:
+        byte = np.uint64(data[at + letters]) | fold
+        wanted = np.uint64(119) if letters < 3 else _ZERO
+        if byte != wanted:
+            break
+        letters += 1
+    if letters == 3:
+        return 4 if at + 3 < end and data[at + 3] == 46 else 0
+    if at + 7 > end:
+        return 0
+    b0, b1, b2, b3 = (
+        np.uint64(data[at]) | fold, np.uint64(data[at + 1]) | fold, np.uint64(data[at + 2]) | fold, np.uint64(data[at + 3]) | fold,
+    )  # fmt: skip
+    if not (b0 == np.uint64(104) and b1 == np.uint64(116) and b2 == np.uint64(116) and b3 == np.uint64(112)):
+        return 0
+    n = 5 if np.uint64(data[at + 4]) | fold == np.uint64(115) else 4
+    if at + n + 3 <= end and data[at + n] == 58 and data[at + n + 1] == 47 and data[at + n + 2] == 47:
+        return n + 3
+    return 0
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _is_plain_word(data: U8, start: int, i: int, s: Scratch) -> bool:  # pragma: no cover
+    """Whether a byte belongs to a word character, joining apostrophes left out."""
+    if not _bit(s.words, i):
+        return False
+    byte = data[start + i]
+    if byte == 39:
+        return False
+    return not (byte == 0xE2 and data[start + i + 1] == 0x80 and data[start + i + 2] == 0x99)
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _email(data: U8, start: int, end: int, first: int, s: Scratch) -> int:  # pragma: no cover
+    """Where an e-mail address ends that begins at a place (see `rules.EMAIL`); 0 for none."""
+    n = end - start
+    i = first
+    while i < n and (_is_plain_word(data, start, i, s) or (_is_own(s, i) and data[start + i] in (43, 45, 46))):
+        i += 1
+    if i >= n or data[start + i] != 64 or not _is_own(s, i):
+        return 0
+    i = _labels(data, start, n, i + 1, s)
+    if i == 0:
+        return 0
+    while i < n:  # it may be somebody's
+        width = 0
+        if _is_own(s, i) or _bit(s.words, i):
+            if data[start + i] == 39:
+                width = 1
+            elif i + 2 < n and data[start + i] == 0xE2 and data[start + i + 1] == 0x80 and data[start + i + 2] == 0x99:
+                width = 3
+        if width == 0 or i + width >= n or not _is_plain_word(data, start, i + width, s):
+            break
+        i += width
+        while i < n and _is_plain_word(data, start, i, s):
+            i += 1
+    return i
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _is_own(s: Scratch, i: int) -> bool:  # pragma: no cover
+    """Whether a byte is no blank: what stood in a tag does not count."""
+    return not _bit(s.spaces, i)
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _labels(data: U8, start: int, n: int, i: int, s: Scratch) -> int:  # pragma: no cover
+    """The end of at least two labels of a domain, joined by dots; 0 for fewer."""
+    ended = 0
+    n_labels = 0
+    while True:
+        first = i
+        while i < n and (_is_plain_word(data, start, i, s) or (data[start + i] == 45 and _is_own(s, i))):
+            i += 1
+        if i == first:
+            break
+        n_labels += 1
+        ended = i
+        if i >= n or data[start + i] != 46 or not _is_own(s, i):
+            break
+        i += 1
+    return ended if n_labels >= 2 else 0
+
+
+@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+def _find_terms(n_tokens: int, dictionary: Dictionary, s: Scratch) -> int:  # pragma: no cover
+    """Columns of all terms of a text into `s.hits`, repeats included; returns how many."""
+    ids, hits, keys, bloom = s.ids, s.hits, s.keys, dictionary.filter
+    n_hits = 0
+    n_unigrams = dictionary.sizes[N_UNIGRAMS]
+    for i in range(n_tokens):
+        hits[n_hits] = ids[i]
+        n_hits += 0 <= ids[i] < n_unigrams
+    longest = dictionary.sizes[NGRAM_MAX]
+    if longest == 1:
+        return n_hits
+    bits = np.uint64(dictionary.sizes[KEY_BITS])
+    n_keys = 0
+    shift = np.uint64(58) - np.uint64(lowest_bit(np.uint64(len(bloom))))  # its size is a power of two
+    for i in range(n_tokens - 1):
+        if ids[i] | ids[i + 1] < 0:
+            continue
+        key = (np.uint64(ids[i] + 1) << bits) | np.uint64(ids[i + 1] + 1)
+        h = key * _GOLD >> shift
+        keys[n_keys] = key
+        n_keys += np.int64(bloom[h >> np.uint64(6)] >> (h & _63) & _ONE)
+        if longest > 2 and i + 2 < n_tokens and ids[i + 2] >= 0:
+            key = (key << bits) | np.uint64(ids[i + 2] + 1)
+            h = key * _GOLD >> shift
+            keys[n_keys] = key
+            n_keys += np.int64(bloom[h >> np.uint64(6)] >> (h & _63) & _ONE)
+    return _look_up(n_keys, n_hits, dictionary.terms, keys, hits)
+
+
+@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+def term_slot(key: Any, n_slots: int) -> Any:  # pragma: no cover
+    """Where the search for a key begins: the top bits of its hash."""
+    return key * _GOLD >> (_64 - np.uint64(lowest_bit(np.uint64(n_slots))))
+
+
+@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+def _look_up(n_keys: int, n_hits: int, terms: U64, keys: U64, hits: I32) -> int:  # pragma: no cover
+    n_slots = len(terms) >> 1
+    for k in range(min(n_keys, _AHEAD)):
+        prefetch(terms, np.int64(term_slot(keys[k], n_slots)) << 1)
+    for k in range(n_keys):
+        if k + _AHEAD < n_keys:
+            prefetch(terms, np.int64(term_slot(keys[k + _AHEAD], n_slots)) << 1)
+        found = np.int64(find(terms, keys[k], term_slot(keys[k], n_slots)))
+        hits[n_hits] = found - 1
+        n_hits += found > 0
+    return n_hits
+
+
+@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+def _count_distinct(n_hits: int, s: Scratch) -> int:  # pragma: no cover
+    """The distinct columns among the hits, in order of their first appearance, and how often each stands there."""
+    hits, slots, distinct, counts = s.hits, s.slots, s.distinct, s.counts
+    bits = 8
+    while 1 << bits < 2 * n_hits:
+        bits += 1
+    shift = np.uint64(64 - bits)
+    last = (1 << bits) - 1
+    slots[: 1 << bits] = -1
+    n_distinct = 0
+    for k in range(n_hits):
+        column = hits[k]
+        slot = np.int64(np.uint64(column) * _GOLD >> shift)
+        while True:
+            place = slots[slot]
+            if place < 0:
+                slots[slot] = n_distinct
+                distinct[n_distinct] = column
+                counts[n_distinct] = 1
+                n_distinct += 1
+                break
+            if distinct[place] == column:
+                counts[place] += 1
+                break
+            slot = (slot + 1) & last
+    return n_distinct
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def score_texts(
+    data: U8, offsets: I64, dictionary: Dictionary, characters: CharacterTables, s: Scratch,
+    weights: F64, is_binary: bool, scores: F64, tallies: I64,
+) -> None:  # fmt: skip # pragma: no cover
+    """Weighted sums of all texts, and what was counted of them.
+
+    Args:
+        data: UTF-8 of all texts.
+        offsets: where each text begins in it, and where the last one ends.
+        dictionary: the model's terms.
+        characters: `characters.tables()`.
+        s: this thread's memory, for texts of that length.
+        weights: for each term and class two values, one after another: its squared scale, and its weight times its scale.
+        is_binary: a term counts once a text; otherwise 1 + log(count) (Manning, Raghavan and Schuetze 2008, 6.4.1).
+        scores: texts by classes, filled: sum of weights over the length of the scaled vector (0 without any term).
+        tallies: N_TALLIES for each text, one after another, filled.
+    """
+    n_classes = scores.shape[1]
+    distinct, counts = s.distinct, s.counts
+    width = 2 * n_classes
+    for row in range(len(offsets) - 1):
+        n_tokens = read_tokens(data, offsets[row], offsets[row + 1], dictionary, characters, s, None)
+        _copy(s.tally, 0, tallies, row * N_TALLIES, N_TALLIES)
+        n_distinct = _count_distinct(_find_terms(n_tokens, dictionary, s), s)
+        for c in range(n_classes):
+            total = length = 0.0
+            for k in range(n_distinct):
+                if k + _AHEAD < n_distinct:
+                    prefetch(weights, np.int64(distinct[k + _AHEAD]) * width)
+                value = 1.0 if is_binary or counts[k] == 1 else 1.0 + np.log(counts[k])
+                at = np.int64(distinct[k]) * width + 2 * c
+                length += value * value * weights[at]
+                total += value * weights[at + 1]
+            scores[row, c] = total / np.sqrt(length) if length > 0 else 0.0
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def count_texts(
+    data: U8, offsets: I64, dictionary: Dictionary, characters: CharacterTables, s: Scratch,
+    columns: I32, counts: I32, ends: I64, tallies: I64,
+) -> None:  # fmt: skip # pragma: no cover
+    """The terms of all texts as a sparse matrix: columns (unsorted) and counts of a text up to its end."""
+    filled = 0
+    for row in range(len(offsets) - 1):
+        n_tokens = read_tokens(data, offsets[row], offsets[row + 1], dictionary, characters, s, None)
+        _copy(s.tally, 0, tallies, row * N_TALLIES, N_TALLIES)
+        n_distinct = _count_distinct(_find_terms(n_tokens, dictionary, s), s)
+        _copy(s.distinct, 0, columns, filled, n_distinct)
+        _copy(s.counts, 0, counts, filled, n_distinct)
+        filled += n_distinct
+        ends[row] = filled
