@@ -5,12 +5,12 @@ Options, the order of the parts, progress and where the table goes; what is meas
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -25,34 +25,43 @@ _HANDED_DOWN = ("SENTIMENT_", "MLFLOW_", "AIRFLOW__", "AWS_")
 
 
 def main() -> int:
-    """Run the parts, print and write the table; 1 when a result was wrong."""
+    """Run the parts, print and write the table; 1 when a part failed, above all by a wrong result."""
     options = _options()
     progress = Console(stderr=True, highlight=False)
-    rows: list[table.Row] = []
-    notes: list[str] = []
     began = time.monotonic()
     _forget_surroundings()
     KEPT.mkdir(parents=True, exist_ok=True)
-    workspace = Path(tempfile.mkdtemp(prefix="run-", dir=KEPT))
-    try:
-        with _progress(progress) as tell:
-            tell("reading reviews")
-            bench = Bench(
-                sizes=QUICK if options.quick else FULL, source=corpus.originals(), kept=KEPT, workspace=workspace,
-                with_peers=options.peers, tell=tell,
-            )  # fmt: skip
-            notes.append(_text_note(bench))
-            for name in options.only or PARTS:
-                rows += PARTS[name](Bench(**{**vars(bench), "tell": lambda text, name=name: tell(f"{name}: {text}")}))
-            notes += peers.reasons()
-    except BenchError as error:
-        progress.print(f"[red]{error}[/red]", highlight=False)
-        return 1
-    finally:
-        shutil.rmtree(workspace, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="run-", dir=KEPT, ignore_cleanup_errors=True) as workspace,
+        _progress(progress) as tell,
+    ):
+        rows, notes, failures = _run(options, Path(workspace), tell)
     notes.append(f"Took {(time.monotonic() - began) / 60:.1f} minutes." + (" A quick run: small texts." if options.quick else ""))
-    _deliver(rows, notes, options, progress)
-    return 0
+    _deliver(rows, notes, options, progress, is_whole=not (failures or options.quick or options.only))
+    for failure in failures:
+        progress.print(failure, style="red", markup=False)
+    return 1 if failures else 0
+
+
+def _run(options: argparse.Namespace, workspace: Path, tell: Tell) -> tuple[list[table.Row], list[str], list[str]]:
+    """Rows, notes, and what failed: one part's failure takes no other's rows away."""
+    tell("reading reviews")
+    bench = Bench(
+        sizes=QUICK if options.quick else FULL,
+        source=corpus.originals(),
+        kept=KEPT,
+        workspace=workspace,
+        with_peers=options.peers,
+        tell=tell,
+    )
+    rows: list[table.Row] = []
+    notes, failures = [_text_note(bench)], []
+    for name in options.only or PARTS:
+        try:
+            rows.extend(PARTS[name](replace(bench, tell=lambda text, name=name: tell(f"{name}: {text}"))))
+        except BenchError as error:
+            failures.append(f"{name} failed: {error}")
+    return rows, [*notes, *peers.reasons()], failures
 
 
 def _options() -> argparse.Namespace:
@@ -93,15 +102,15 @@ def _text_note(bench: Bench) -> str:
     )
 
 
-def _deliver(rows: list[table.Row], notes: list[str], options: argparse.Namespace, progress: Console) -> None:
+def _deliver(rows: list[table.Row], notes: list[str], options: argparse.Namespace, progress: Console, *, is_whole: bool) -> None:
     machine = table.describe_machine(_postgres())
     # What is committed is a whole run; a first look does not overwrite it.
-    path = KEPT / "results.md" if options.quick or options.only else RESULTS
+    path = RESULTS if is_whole else KEPT / "results.md"
     path.write_text(table.markdown(rows, notes, machine), encoding="utf-8")
     if options.json:
         print(json.dumps(table.as_json(rows, notes, machine), indent=1))
     else:
-        console = Console()
+        console = Console() if sys.stdout.isatty() else Console(width=table.WIDTH)
         table.show(rows, [*notes, *(f"{name}: {value}" for name, value in machine.items())], console)
     progress.print(f"written to {path.relative_to(REPOSITORY)}")
 

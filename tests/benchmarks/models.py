@@ -1,14 +1,15 @@
 """The models that are measured, each with its twin out of scikit-learn's own parts.
 
 A model is fitted once by the product's own estimator, stored, and loaded by every contender. To measure another one,
-add it to `MODELS`; if its terms are weighed in another way than TF-IDF, give it another `twin`.
+add it to `MODELS`; if its rules or weights are none that `scikit_learn_twin`
+knows, give it another twin.
 """
 
 import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,19 @@ _TOKEN = re.compile(WORD_OR_PUNCTUATION)
 _TWIN_RULES = {"lower_case", "strip_html", "stem", "ngram_max"}
 
 
-def tfidf_twin(estimator: Any) -> Any:
-    """CountVectorizer, TfidfTransformer and LogisticRegression with the estimator's dictionary, idf and weights."""
+def scikit_learn_twin(estimator: Any) -> Any:
+    """CountVectorizer, TfidfTransformer and LogisticRegression with the estimator's dictionary, scales and weights.
+
+    Naive Bayes features are the same parts with presence for counts and idf x log-count ratio for idf, in two classes.
+    """
     from sklearn.feature_extraction.text import TfidfTransformer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import Pipeline
 
+    if len(estimator.scale_) != 1:
+        raise BenchError("the twin out of scikit-learn's parts knows one scale a term")
     weights = TfidfTransformer(sublinear_tf=True)
-    weights.idf_ = np.asarray(estimator.idf_)
+    weights.idf_ = np.asarray(estimator.scale_[0])
     regression = LogisticRegression()
     regression.coef_, regression.intercept_ = np.asarray(estimator.coef_), np.asarray(estimator.intercept_)
     regression.classes_ = estimator.classes_
@@ -52,6 +58,7 @@ def counter(estimator: Any, **how: Any) -> Any:
         token_pattern=WORD_OR_PUNCTUATION,
         preprocessor=_without_tags if rules["strip_html"] else None,
         tokenizer=_stems if rules["stem"] else None,
+        binary=rules["weighting"] == "nbidf",
         **(how or {"vocabulary": {term: column for column, term in enumerate(estimator.vocabulary.terms)}}),
     )
     return vectoriser if how else vectoriser.fit([""])
@@ -60,7 +67,7 @@ def counter(estimator: Any, **how: Any) -> Any:
 def _other_rules(rules: dict[str, Any]) -> list[str]:
     from sentiment_core.text.rules import TextRules
 
-    return [name for name in TextRules().as_dict() if name not in _TWIN_RULES and rules.get(name)]
+    return [field.name for field in fields(TextRules) if field.name not in _TWIN_RULES and rules.get(field.name)]
 
 
 def _without_tags(text: str) -> str:
@@ -96,7 +103,7 @@ class Model:
     title: str
     parameters: dict[str, Any]
     """Of `SentimentClassifier`."""
-    twin: Callable[[Any], Any] = tfidf_twin
+    twin: Callable[[Any], Any] = scikit_learn_twin
     """The same model as a scikit-learn pipeline over texts."""
 
     def fit(self, source: Originals) -> Any:

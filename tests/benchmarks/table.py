@@ -17,6 +17,7 @@ from rich.text import Text
 from tests.benchmarks.measuring import MEGABYTE, Turn
 
 COLUMNS = ("", "n", "CPU s", "wall s", "MB/s", "peak MB", "ratio", "goal", "met")
+WIDTH = 100
 _WIDTHS = (34, 9, 6, 6, 6, 7, 6, 9, 3)
 _DISTRIBUTIONS = ("numba", "numpy", "scikit-learn", "pyarrow", "mlflow", "pandas")
 
@@ -145,4 +146,4 @@ def _shown(value: float | None, how: str | Callable[[float], str]) -> str:
 
 
 def _seconds(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
