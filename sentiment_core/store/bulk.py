@@ -25,6 +25,7 @@ def swap(connection: Connection, claim: Claim) -> PublishedDate:
     if not is_taken:
         claim.execute(connection, "make_new")
         claim.execute(connection, "copy_staged")
+    claim.execute(connection, "make_losers")
     n_carried = 0
     if has_leaf := _has_leaf(connection, claim):
         connection.execute(statement("publish.lock_swap"))
@@ -75,7 +76,8 @@ def _index(connection: Connection, claim: Claim) -> int:
             raise
     else:
         return 0
-    n_losers: int = claim.execute(connection, "part_rivals").scalar_one()
+    n_losers = claim.execute(connection, "part_rivals").rowcount
+    claim.execute(connection, "analyze_losers")
     claim.execute(connection, "index_new")
     return n_losers
 
@@ -86,19 +88,16 @@ def _first(claim: Claim, n_rows: int) -> PublishedDate:
 
 def _retire(connection: Connection, claim: Claim, n_rows: int, n_carried: int) -> tuple[PublishedDate, bool]:
     """Keep what the new leaf holds no longer; the second value says that the old leaf itself goes to score_history."""
-    old = claim.execute(connection, "count_old").one()
-    n_deleted = old.n_before - old.n_staying
+    n_before: int = claim.execute(connection, "count_old").scalar_one()
     # A row taken from the old leaf is cheaper than one written to score_history with its index.
-    is_history = 2 * n_carried < old.n_before
-    if is_history:
-        n_retired = old.n_before - claim.execute(connection, "spare").rowcount if n_carried else old.n_before
-    else:
-        n_retired = claim.execute(connection, "retire").scalar_one()
+    is_history = 2 * n_carried < n_before
+    retired = claim.execute(connection, "spare" if is_history else "retire").one()
+    n_deleted = retired.n_retired - retired.n_updated
     done = PublishedDate(
         review_date=claim.review_date,
-        n_inserted=n_rows - old.n_staying,
-        n_updated=n_retired - n_deleted,
+        n_inserted=n_rows - (n_before - n_deleted),
+        n_updated=retired.n_updated,
         n_deleted=n_deleted,
-        n_retired=n_retired,
+        n_retired=retired.n_retired,
     )
     return done, is_history

@@ -164,6 +164,9 @@ insert into {new_leaf} ({columns}) select {columns} from back
 -- name: index_new
 select sentiment.index_new_leaf(:review_date)
 
+-- name: make_losers
+create temporary table losers (review_id text collate "C", review_date date, object_id bigint) on commit drop
+
 -- name: part_rivals
 -- Identities with several rows keep the winner; the best row of every other object becomes a runner-up.
 with rivals as (
@@ -174,40 +177,51 @@ with rivals as (
     from {new_leaf} n join sentiment.source_objects o using (object_id)
     where review_id in (select review_id from {new_leaf} group by review_id having count(*) > 1)
     window w as (partition by review_id order by o.last_modified desc, o.bucket desc, o.key desc, n.row_number desc)
-), losers as (
+), gone as (
     delete from {new_leaf} n using rivals r where n.ctid = r.address and r.place > 1
     returning n.*, r.own_place
 ), kept as (
     insert into sentiment.runner_ups ({columns})
-    select {columns} from losers where own_place = 1
+    select {columns} from gone where own_place = 1
 )
-select count(*) from losers
+insert into losers select review_id, review_date, object_id from gone
+
+-- name: analyze_losers
+analyze losers
 
 -- name: count_old
--- What becomes of the rows of the old leaf: all of them, and those whose identity stays.
-select count(*) as n_before, count(n.review_id) as n_staying from {scored_leaf} t left join {new_leaf} n using (review_id)
+select count(*) from {scored_leaf}
 
 -- name: retire
--- What the old leaf holds and the new one does not hold from the same scoring. In the order of the index of
+-- Of the old leaf, the rows of claimed objects and those that have been outranked. In the order of the index of
 -- score_history, which is several times quicker than in any other.
 with retired as (
     insert into sentiment.score_history ({columns}, retired_at)
-    select {columns}, now() from {scored_leaf} t
-    where not exists (
-        select from {new_leaf} n
-        where n.review_id = t.review_id and (n.object_id, n.scored_at, n.run_id) = (t.object_id, t.scored_at, t.run_id)
-    )
+    select {columns}, now() from (
+        select {columns} from {scored_leaf} where object_id = any(cast(:object_ids as bigint[]))
+        union all
+        select {columns} from {scored_leaf}
+        where (review_id, review_date, object_id) in (select review_id, review_date, object_id from losers)
+            and object_id <> all(cast(:object_ids as bigint[]))
+    ) t
     order by review_id
-    returning 1
+    returning review_id, review_date
 )
-select count(*) from retired
+select count(*) as n_retired, count(n.review_id) as n_updated
+from retired left join {new_leaf} n using (review_id, review_date)
 
 -- name: spare
--- Leaves what is to be retired alone in the old leaf.
-delete from {scored_leaf} t
-using {new_leaf} n
-where t.object_id <> all(cast(:object_ids as bigint[]))
-    and n.review_id = t.review_id and (n.object_id, n.scored_at, n.run_id) = (t.object_id, t.scored_at, t.run_id)
+-- Leaves what is to be retired alone in the old leaf, and says what becomes of its identities.
+with spared as (
+    delete from {scored_leaf}
+    where object_id <> all(cast(:object_ids as bigint[]))
+        and (review_id, review_date, object_id) not in (select review_id, review_date, object_id from losers)
+    returning 1
+)
+select
+    (select count(*) from {scored_leaf}) - (select count(*) from spared) as n_retired,
+    (select count(*) from {scored_leaf} join {new_leaf} using (review_id, review_date)) - (select count(*) from spared)
+        as n_updated
 
 -- name: swap
 select sentiment.swap_leaf(:review_date, :is_history)

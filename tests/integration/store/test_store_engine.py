@@ -2,6 +2,7 @@
 
 import os
 from datetime import UTC, timedelta
+from hashlib import md5
 
 import pyarrow as pa
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy import make_url, text
 
 from sentiment_core.errors import Permanent, Transient
 from sentiment_core.local.processes import free_port
+from sentiment_core.store import copy
 from sentiment_core.store.copy import copy_table
 from sentiment_core.store.engine import connect
 
@@ -98,8 +100,9 @@ ROWS = st.lists(st.fixed_dictionaries({name: st.none() | values for name, (_, _,
     deadline=timedelta(seconds=5),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(rows=ROWS, cut=st.integers(0, 5), many=st.booleans())
-def test_what_is_copied_in_comes_out_again(store, rows, cut, many):
+@given(rows=ROWS, cut=st.integers(0, 5), many=st.booleans(), piece_bytes=st.sampled_from([1, 500, 8 << 20]))
+def test_what_is_copied_in_comes_out_again(store, monkeypatch, *, rows, cut, many, piece_bytes):
+    monkeypatch.setattr(copy, "_PIECE_BYTES", piece_bytes)
     table = pa.Table.from_pylist(rows, schema=pa.schema([(name, kind) for name, (_, kind, _) in TYPES.items()])).slice(cut)
     if many:
         table = pa.concat_tables([table, table.slice(1)])
@@ -114,6 +117,16 @@ def test_what_is_copied_in_comes_out_again(store, rows, cut, many):
             {name: bytes(value) if isinstance(value, memoryview) else value for name, value in row.items()} for row in found
         ]
     assert pa.Table.from_pylist(given_back, schema=table.schema).equals(table)
+
+
+def test_long_texts_are_copied_in_piece_by_piece(store):
+    texts = [f"{number}" * 700_000 for number in range(40)]
+    table = pa.table({"words": pa.array([*texts, None, "last"], pa.large_string())})
+    with store.engine.begin() as connection:
+        connection.execute(text("create temporary table copied (words text) on commit drop"))
+        copy_table(connection, "pg_temp.copied", table)
+        found = connection.execute(text("select md5(words) from copied")).scalars().all()
+    assert found == [value and md5(value.encode(), usedforsecurity=False).hexdigest() for value in [*texts, None, "last"]]
 
 
 def test_a_nul_character_is_a_clear_permanent_error(store):
