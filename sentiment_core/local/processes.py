@@ -162,7 +162,9 @@ def is_reachable(path: Path, user: tuple[int, int]) -> bool:
 def members(leader: Identity, directories: Iterable[Path]) -> list[psutil.Process]:
     """What belongs to a component: the processes of its session and those that work in its directories."""
     places = [os.path.realpath(directory) for directory in directories]
-    is_session_ours = leader.is_alive() or not psutil.pid_exists(leader.pid)
+    # The id of a session stays taken while anything is in it, though its leader is gone, but not over a reboot.
+    has_booted_since = leader.created < psutil.boot_time()
+    is_session_ours = leader.is_alive() or not (has_booted_since or psutil.pid_exists(leader.pid))
     found = []
     for process in psutil.process_iter():
         if process.pid == os.getpid():

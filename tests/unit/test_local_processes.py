@@ -54,6 +54,18 @@ def test_stopping_ends_what_a_killed_leader_has_left(tmp_path: Path) -> None:
     assert processes.wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 10)
 
 
+def test_after_a_reboot_a_session_of_the_same_id_is_a_strangers(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    process = processes.spawn(PARENT, directory=tmp_path / "stranger", log=log, variables={})
+    assert processes.wait_until(lambda: "ready" in log.read_text(), 20)
+    [child] = psutil.Process(process.pid).children()
+    process.kill()
+    process.wait()
+    processes.stop(Identity(pid=process.pid, created=psutil.boot_time() - 60), directories=[tmp_path / "ours"])
+    assert child.status() == psutil.STATUS_SLEEPING
+    child.kill()
+
+
 def test_stopping_leaves_a_stranger_with_the_same_id_alone(tmp_path: Path) -> None:
     stranger = processes.spawn(SLEEPER, directory=tmp_path / "stranger", log=tmp_path / "log", variables={})
     ours = Identity(pid=stranger.pid, created=_identity(stranger).created - 3600)
