@@ -1,4 +1,4 @@
-"""Commands of the nightly work without Airflow: put, score, models. Words and tables only; the work is `stages`'."""
+"""Commands of the nightly work without Airflow: put, score, models, export. Words and tables only; the work is `stages`'."""
 
 import json
 import re
@@ -22,7 +22,11 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(put)
     app.command()(score)
-    app.command()(models)
+    versions = typer.Typer(invoke_without_command=True, no_args_is_help=False)
+    versions.callback()(models)
+    versions.command()(export)
+    app.add_typer(versions, name="models")
+    app.command()(export)
 
 
 def _day(text: str) -> date:
@@ -38,6 +42,12 @@ def _day(text: str) -> date:
 def _model(text: str) -> str:
     if not re.fullmatch(r"champion|challenger|as-of|[1-9][0-9]*", text):
         raise typer.BadParameter(f"expected champion, challenger, as-of or a version number, found {text!r}")
+    return text
+
+
+def _registered(text: str) -> str:
+    if not re.fullmatch(r"champion|challenger|[1-9][0-9]*", text):
+        raise typer.BadParameter(f"expected champion, challenger or a version number, found {text!r}")
     return text
 
 
@@ -104,10 +114,32 @@ def _print_night(result: dict[str, Any]) -> None:
     )
 
 
-def models(as_json: Json = False) -> None:
+def export(
+    version: Annotated[str, typer.Argument(parser=_registered, metavar="V", help="A version number, champion or challenger.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An empty folder, or one to be made.")],
+    as_json: Json = False,
+) -> None:
+    """Write a model as open files: dictionary and weights as Parquet, rules as JSON, a script that rebuilds it."""
+    from sentiment_core.model.export import export_model
+
+    registry = Services(load_settings()).registry
+    model = registry.open(registry.resolve(int(version) if version.isdigit() else version))
+    about = {"model_name": model.ref.name, "model_version": model.ref.version, "digest": model.ref.digest}
+    paths = [str(path) for path in export_model(model.estimator, folder, about)]
+    if as_json:
+        typer.echo(json.dumps({**about, "files": paths}))
+        return
+    typer.echo(f"version {model.ref.version} written:")
+    for path in paths:
+        typer.echo(f"  {path}")
+
+
+def models(context: typer.Context, as_json: Json = False) -> None:
     """The registered versions, which one is champion, and how each came to be."""
     from sentiment_core.store.records import events
 
+    if context.invoked_subcommand:
+        return
     services = Services(load_settings())
     history = events(services.engine)
     versions = [

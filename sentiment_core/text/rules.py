@@ -7,6 +7,8 @@ scikit-learn's parts. No code that walks over texts.
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sentiment_core.text.characters import EMOJI_RANGES
+
 # Words keep their apostrophes ("don't"), so that a negation is one term; everything else that is no blank is a run.
 WORD = r"\w+(?:['\u2019]\w+)*"
 RUN = r"[^\w\s]+"
@@ -15,7 +17,6 @@ HTML_TAG = r"<[^<>]*>"
 URL = r"(?:https?://|www\.)\S+"
 EMAIL = r"\w[\w.+-]*@[\w-]+(?:\.[\w-]+)+(?:['\u2019]\w+)*"
 NUMBER = r"[0-9]+"
-# Pictographs and flags of Unicode 16; joiners and variation selectors are no emoji of their own.
 NEGATED = "_NEG"
 # What a masked token is counted as: no ordinary token holds both brackets and letters.
 MASKS = {"mask_urls": "<url>", "mask_emails": "<email>", "mask_numbers": "<number>"}
@@ -55,3 +56,24 @@ class TextRules:
     def as_dict(self) -> dict[str, Any]:
         """Plain values by name."""
         return asdict(self)
+
+    def patterns(self) -> dict[str, str]:
+        """Regular expressions of Python by kind of token, those that the rules switch off left out.
+
+        At each place the first that matches makes a token, in the order given; `html_tag` acts before, `number` after.
+        """
+        emoji = "[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in EMOJI_RANGES) + "]"
+        kinds = {
+            "html_tag": HTML_TAG if self.strip_html else None,
+            "number": NUMBER if self.mask_numbers else None,
+            "url": URL if self.mask_urls else None,
+            "email": EMAIL if self.mask_emails else None,
+            "word": WORD,
+            "emoji": rf"(?!\w){emoji}" if self.split_emoji else None,
+            "run": rf"(?:(?!{emoji})[^\w\s])+" if self.split_emoji else RUN,
+        }
+        return {kind: pattern for kind, pattern in kinds.items() if pattern}
+
+    def masks(self) -> dict[str, str]:
+        """What tokens of a kind count as, where they are masked."""
+        return {name.removeprefix("mask_").removesuffix("s"): mask for name, mask in MASKS.items() if getattr(self, name)}

@@ -22,6 +22,7 @@ COMMANDS = {
     "score": {"--date", "--to", "--model", "--json"},
     "score-file": {"--model", "--format", "--json"},
     "models": {"--json"},
+    "export": {"--json"},
     "sql": {"-c", "--csv", "--json", "--url"},
     "demo": {"--reviews"},
 }

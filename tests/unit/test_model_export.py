@@ -1,0 +1,82 @@
+"""A model as open files, and the model that scikit-learn's own parts make of them."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentiment_core.errors import Permanent
+from sentiment_core.model.estimator import SentimentClassifier
+from sentiment_core.model.export import export_model
+from sentiment_core.model.rebuild import RebuiltModel
+
+TEXTS = [
+    "A great, GREAT film!! I loved it <br/> see www.films.org", "never liked films. Boring", "it's fine :) 7/10", "not bad at all 👍👍",
+    "awful plot; mail me at joe@x.org", "lovely acting and lovely music", "Ordinary. Nothing special, 42 minutes", "ΣΑΣ was naïve",
+] * 3  # fmt: skip
+TWO = ["positive", "negative", "positive", "positive", "negative", "positive", "negative", "negative"] * 3
+THREE = ["positive", "negative", "neutral", "positive", "negative", "positive", "neutral", "negative"] * 3
+EVERY_RULE = {
+    "mask_urls": True, "mask_emails": True, "split_emoji": True, "mask_numbers": True, "mark_negation": True,
+    "drop_stop_words": True, "ngram_max": 3,
+}  # fmt: skip
+WORDS = st.sampled_from(" ".join(TEXTS).split())
+UNSEEN = st.lists(st.one_of(st.lists(WORDS, max_size=20).map(" ".join), st.text(max_size=30)), min_size=1, max_size=5)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        ({}, TWO),
+        ({"stem": False}, THREE),
+        ({"weighting": "nbidf"}, TWO),
+        ({"weighting": "nbidf"}, THREE),
+        (EVERY_RULE, TWO),
+    ],
+    ids=["tfidf", "three classes", "naive Bayes features", "naive Bayes features of three classes", "every rule"],
+)
+def exported(request, tmp_path_factory):
+    parameters, labels = request.param
+    model = SentimentClassifier(min_df=1, **parameters).fit(TEXTS, labels)
+    folder = tmp_path_factory.mktemp("export") / "model"
+    export_model(model, folder, {"model_version": 3})
+    return model, folder
+
+
+@settings(deadline=None, max_examples=60)
+@given(texts=UNSEEN)
+def test_the_rebuilt_model_gives_the_same_probabilities(exported, texts):
+    model, folder = exported
+    rebuilt = RebuiltModel(folder)
+    assert rebuilt.classes_.tolist() == model.classes_.tolist()
+    np.testing.assert_allclose(rebuilt.predict_proba(texts), model.predict_proba(texts), rtol=0, atol=1e-9)
+
+
+def test_the_files_say_what_they_are(exported):
+    model, folder = exported
+    description = json.loads((folder / "model.json").read_text())
+    assert description["model_version"] == 3
+    assert description["rules"]["ngram_max"] == model.ngram_max
+    assert pq.read_table(folder / "dictionary.parquet")["term"].to_pylist() == model.vocabulary.terms
+
+
+def test_the_script_needs_nothing_of_ours(exported, tmp_path):
+    model, folder = exported
+    program = "import sys; sys.modules['sentiment_core'] = None; sys.argv = sys.argv[1:]; import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-I", "-c", program, folder / "rebuild.py", folder, "a great film", "boring"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    expected = model.predict_proba(["a great film", "boring"])
+    np.testing.assert_allclose([[row[name] for name in model.classes_] for row in told], expected, rtol=0, atol=1e-9)
+
+
+def test_a_folder_that_holds_something_is_left_alone(exported, tmp_path):
+    (tmp_path / "mine").write_text("precious")
+    with pytest.raises(Permanent, match="an empty one"):
+        export_model(exported[0], tmp_path, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
