@@ -99,7 +99,7 @@ def growth(bench: "Bench") -> Iterator[Row]:
             rate, first = (turn.n / turn.wall_s for turn in (turns[-1], turns[0]))
             yield Row.of(
                 "growth: S3 to PostgreSQL, memory of the client", f"{rate:,.0f} reviews/s", turns[-1], per_wall=True,
-                ratio=rate / first, note="reviews/s as a multiple of the first line's", is_memory=n >= _LARGE_NIGHT,
+                ratio=rate / first, note="rate against the first line's", is_memory=n >= _LARGE_NIGHT,
                 goal=_PEAK_GOAL_MB if n >= _LARGE_NIGHT else None,
             )  # fmt: skip
 

@@ -123,7 +123,7 @@ def _kernel(
     for name in (name for name in found.turns if name != OURS):
         is_limit = name == LIMIT
         ratio = found.ratio(LIMIT, OURS) if is_limit else found.ratio(name, OURS)
-        note = f"max |difference| {difference:.1e}" if name == SCIKIT_LEARN else "ours as a share of it" if is_limit else ""
+        note = f"differs by at most {difference:.0e}" if name == SCIKIT_LEARN else "ours as a share of it" if is_limit else ""
         yield Row.of(section, name, found.typical(name), ratio=ratio, goal=goals.get(name), is_share=is_limit, note=note)
 
 

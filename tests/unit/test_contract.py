@@ -44,7 +44,7 @@ RELATIONS = {
     "drift_history": "window_date verdict",
 }  # fmt: skip
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-MAKE_TARGETS = {"demo", "test", "up", "down", "status", "lint", "lock"}
+MAKE_TARGETS = {"demo", "test", "bench", "up", "down", "status", "lint", "lock"}
 
 
 @pytest.fixture(scope="module")
