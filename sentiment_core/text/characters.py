@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from sentiment_core.text.machine import compiled
 
 WORD = 1
 r"""What `\w` matches: letters, numbers and the underscore; marks are not among them."""
@@ -138,19 +139,19 @@ def _two_stages(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint16], npt.N
     return np.array(index, np.uint16), np.frombuffer(b"".join(blocks), values.dtype).copy()
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def flags_of(point: int, tables: CharacterTables) -> int:  # pragma: no cover
     """WORD, SPACE, ... of a code point, added up."""
     return tables.flags[(np.int64(tables.flag_index[point >> 8]) << 8) | (point & 255)]
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def lower_of(point: int, tables: CharacterTables) -> int:  # pragma: no cover
     """The lower case of a code point; what is HARD has none and stays."""
     return point + tables.shifts[(np.int64(tables.shift_index[point >> 8]) << 8) | (point & 255)]
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def decode(data: npt.NDArray[np.uint8], i: int) -> tuple[int, int]:  # pragma: no cover
     """The code point that starts at data[i], and its bytes; `data` is valid UTF-8, as Arrow's strings are."""
     lead: Any = np.int64(data[i])
@@ -163,7 +164,7 @@ def decode(data: npt.NDArray[np.uint8], i: int) -> tuple[int, int]:  # pragma: n
     return ((lead & 0x07) << 18) | ((data[i + 1] & 0x3F) << 12) | ((data[i + 2] & 0x3F) << 6) | (data[i + 3] & 0x3F), 4
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def encode(point: int, out: npt.NDArray[np.uint8], o: int) -> int:  # pragma: no cover
     """Write a code point at out[o], and say how many bytes it took; lower case can take a byte more than its capital (Ⱥ)."""
     if point < 0x80:  # noqa: PLR2004

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from sentiment_core.errors import Permanent
 from sentiment_core.text.kernel import (
@@ -36,7 +35,7 @@ from sentiment_core.text.kernel import (
     put,
     term_slot,
 )  # fmt: skip
-from sentiment_core.text.machine import lowest_bit
+from sentiment_core.text.machine import compiled, lowest_bit
 from sentiment_core.text.rules import NEGATIONS, TextRules
 from sentiment_core.text.stop_words import stop_words
 
@@ -172,7 +171,7 @@ def _n_slots(n: int) -> int:
     return 1 << max(4, int(2 * n).bit_length())
 
 
-@njit(nogil=True, cache=True)
+@compiled(allocates=True)
 def _number_words(
     letters: U8, offsets: I64, longest: int, word_bits: int, table: U64, keys: U64, sizes: I64
 ) -> tuple[int, int]:  # pragma: no cover
@@ -221,14 +220,14 @@ def _number_words(
     return _OK, 0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _move(table: U64, smaller: U64) -> None:  # pragma: no cover
     for k in range(0, len(table), 2):
         if table[k]:
             put(smaller, table[k], table[k] >> np.uint64(31), table[k + 1])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _enter_terms(keys: U64, first_column: int, terms: U64, bloom: U64) -> int:  # pragma: no cover
     """Fill table and filter; returns the place of a key that was there already, or -1."""
     n_slots = len(terms) >> 1

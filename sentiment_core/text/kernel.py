@@ -25,7 +25,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from sentiment_core.text.characters import (
     EMOJI,
@@ -40,7 +39,7 @@ from sentiment_core.text.characters import (
     flags_of,
     lower_of,
 )
-from sentiment_core.text.machine import classify64, load_u64, lowest_bit, n_bits, prefetch
+from sentiment_core.text.machine import classify64, compiled, load_u64, lowest_bit, n_bits, prefetch
 from sentiment_core.text.porter import stem
 
 U8 = npt.NDArray[np.uint8]
@@ -150,7 +149,7 @@ def scratch(longest: int) -> Scratch:
     )
 
 
-@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+@compiled(is_inlined=True)
 def mixed(x: Any) -> Any:  # pragma: no cover
     """A 64-bit integer spread over all its bits, one to one."""
     x = (x ^ (x >> _30)) * _MIX1
@@ -158,7 +157,7 @@ def mixed(x: Any) -> Any:  # pragma: no cover
     return x ^ (x >> _31)
 
 
-@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+@compiled(is_inlined=True)
 def _load(data: U8, at: int, n: int) -> Any:  # pragma: no cover
     """Up to eight bytes as an integer, also where fewer than eight are left in memory."""
     if at + 8 <= len(data):
@@ -172,13 +171,13 @@ def _load(data: U8, at: int, n: int) -> Any:  # pragma: no cover
     return x & (_ALL >> (_64 - _8 * np.uint64(n)))
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def hash_of(data: U8, at: int, n: int) -> Any:  # pragma: no cover
     """64 bits of n > 0 bytes."""
     return _hashed(data, at, n, _ZERO)
 
 
-@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+@compiled(is_inlined=True)
 def _hashed(data: U8, at: int, n: int, fold: Any) -> Any:  # pragma: no cover
     """The same; with the high bits of all bytes as `fold`, ASCII letters count as lower case (only words may stand there)."""
     h = np.uint64(n) * _GOLD
@@ -191,7 +190,7 @@ def _hashed(data: U8, at: int, n: int, fold: Any) -> Any:  # pragma: no cover
     return mixed(h ^ (x | ((~x & fold) >> _2))) | _ONE  # never 0, which means an empty slot
 
 
-@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+@compiled(is_inlined=True)
 def find(table: U64, key: Any, slot: Any) -> Any:  # pragma: no cover
     """What an open-addressed table has under a key, searched from a slot on; 0 for nothing."""
     last = np.uint64((len(table) >> 1) - 1)
@@ -205,7 +204,7 @@ def find(table: U64, key: Any, slot: Any) -> Any:  # pragma: no cover
         slot += _ONE
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def put(table: U64, key: Any, slot: Any, value: Any) -> None:  # pragma: no cover
     """Store under a key that is not there yet; the table has room."""
     last = np.uint64((len(table) >> 1) - 1)
@@ -216,31 +215,31 @@ def put(table: U64, key: Any, slot: Any, value: Any) -> None:  # pragma: no cove
     table[_2 * slot + _ONE] = value
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _copy(source: Any, at: int, target: Any, to: int, n: int) -> None:  # pragma: no cover
     for k in range(n):
         target[to + k] = source[at + k]
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def is_among(values: U64, wanted: Any) -> bool:  # pragma: no cover
     """Whether a sorted array holds a value."""
     place = np.searchsorted(values, wanted)
     return place < len(values) and values[place] == wanted
 
 
-@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+@compiled(is_inlined=True)
 def _bit(mask: U64, i: int) -> bool:  # pragma: no cover
     return (mask[i >> 6] >> np.uint64(i & 63)) & _ONE != _ZERO
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _set_bits(mask: U64, i: int, n: int) -> None:  # pragma: no cover
     for k in range(i, i + n):
         mask[k >> 6] |= _ONE << np.uint64(k & 63)
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _blank_out(s: Scratch, first: int, last: int) -> None:  # pragma: no cover
     """Make bytes from first to last blanks."""
     for b in range(first >> 6, (last >> 6) + 1):
@@ -254,7 +253,7 @@ def _blank_out(s: Scratch, first: int, last: int) -> None:  # pragma: no cover
         s.cuts[b] &= ~mask
 
 
-@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+@compiled(is_inlined=True)
 def _mark(data: U8, start: int, end: int, rules: int, characters: CharacterTables, s: Scratch) -> int:  # pragma: no cover
     """Classes of all bytes of a text as bit masks; returns how many blocks of 64 they take."""
     words, spaces, cuts, leads, quotes, opening, angles = s.words, s.spaces, s.cuts, s.leads, s.quotes, s.opening, s.angles
@@ -302,7 +301,7 @@ def _mark(data: U8, start: int, end: int, rules: int, characters: CharacterTable
     return n_blocks
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _mark_wide(
     data: U8, start: int, n_blocks: int, rules: int, characters: CharacterTables, s: Scratch
 ) -> int:  # pragma: no cover
@@ -332,7 +331,7 @@ def _mark_wide(
     return n_far
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _drop_tags(n_blocks: int, s: Scratch) -> None:  # pragma: no cover
     """From every < to the next > with neither between them: blanks."""
     opened = -1
@@ -348,7 +347,7 @@ def _drop_tags(n_blocks: int, s: Scratch) -> None:  # pragma: no cover
                 opened = -1
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _join_words(n_blocks: int, s: Scratch) -> None:  # pragma: no cover
     """An apostrophe between two word characters is one of them."""
     before = _ZERO
@@ -359,7 +358,7 @@ def _join_words(n_blocks: int, s: Scratch) -> None:  # pragma: no cover
         before = word >> _63
 
 
-@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+@compiled(is_inlined=True)
 def read_tokens(
     data: U8, start: int, end: int, dictionary: Dictionary, characters: CharacterTables, s: Scratch, vocabulary: Any
 ) -> int:  # pragma: no cover
@@ -432,7 +431,7 @@ def read_tokens(
     return n_tokens
 
 
-@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+@compiled(is_inlined=True)
 def _find_tokens(n_blocks: int, s: Scratch) -> int:  # pragma: no cover
     """Where tokens begin and end: the edges of runs of one class; returns how many."""
     masks, blanks, cuts, starts, ends = s.words, s.spaces, s.cuts, s.starts, s.ends
@@ -457,7 +456,7 @@ def _find_tokens(n_blocks: int, s: Scratch) -> int:  # pragma: no cover
     return n_starts
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _resolve(
     data: U8, at: int, n: int, is_word: bool, mask: int, rules: int, words: U64, stops: U64, negators: U64,
     characters: CharacterTables, word: U8, points: U32, vocabulary: Any,
@@ -488,7 +487,7 @@ def _resolve(
     return packed
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _lower(data: U8, at: int, n: int, rules: int, characters: CharacterTables, out: U8) -> int:  # pragma: no cover
     """A token's bytes in lower case (or as they are) into a buffer; returns how many."""
     if rules & LOWER == 0:
@@ -509,7 +508,7 @@ def _lower(data: U8, at: int, n: int, rules: int, characters: CharacterTables, o
     return o
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _is_number(word: U8, n: int) -> bool:  # pragma: no cover
     for k in range(n):
         if not 48 <= word[k] <= 57:
@@ -517,7 +516,7 @@ def _is_number(word: U8, n: int) -> bool:  # pragma: no cover
     return True
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _holds_nt(word: U8, n: int) -> bool:  # pragma: no cover
     for k in range(n - 2):
         if word[k] == 110 and word[k + 1] == 39 and word[k + 2] == 116:
@@ -525,7 +524,7 @@ def _holds_nt(word: U8, n: int) -> bool:  # pragma: no cover
     return False
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _write_mask(mask: int, out: U8) -> int:  # pragma: no cover
     """<url>, <email> or <number>."""
     if mask == URLS:
@@ -538,7 +537,7 @@ def _write_mask(mask: int, out: U8) -> int:  # pragma: no cover
     return 8
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _word_id(word: U8, n: int, words: U64, vocabulary: Any) -> int:  # pragma: no cover
     h = hash_of(word, 0, n)
     if vocabulary is None:
@@ -555,7 +554,7 @@ def _word_id(word: U8, n: int, words: U64, vocabulary: Any) -> int:  # pragma: n
     return place
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _address(data: U8, start: int, end: int, first: int, rules: int, s: Scratch) -> tuple[int, int]:  # pragma: no cover
     """Where the URL or e-mail address ends that begins with a word, and which of both it is; (0, 0) for neither."""
     if rules & URLS:
@@ -572,7 +571,7 @@ def _address(data: U8, start: int, end: int, first: int, rules: int, s: Scratch)
     return 0, 0
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _scheme(data: U8, at: int, end: int, is_folded: bool) -> int:  # pragma: no cover
     """Bytes of http://, https:// or www. at a place; 0 for none."""
     fold = np.uint64(0x20) if is_folded else _ZERO
@@ -598,7 +597,7 @@ def _scheme(data: U8, at: int, end: int, is_folded: bool) -> int:  # pragma: no 
     return 0
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _is_plain_word(data: U8, start: int, i: int, s: Scratch) -> bool:  # pragma: no cover
     """Whether a byte belongs to a word character, joining apostrophes left out."""
     if not _bit(s.words, i):
@@ -609,7 +608,7 @@ def _is_plain_word(data: U8, start: int, i: int, s: Scratch) -> bool:  # pragma:
     return not (byte == 0xE2 and data[start + i + 1] == 0x80 and data[start + i + 2] == 0x99)
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _email(data: U8, start: int, end: int, first: int, s: Scratch) -> int:  # pragma: no cover
     """Where an e-mail address ends that begins at a place (see `rules.EMAIL`); 0 for none."""
     n = end - start
@@ -636,13 +635,13 @@ def _email(data: U8, start: int, end: int, first: int, s: Scratch) -> int:  # pr
     return i
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _is_own(s: Scratch, i: int) -> bool:  # pragma: no cover
     """Whether a byte is no blank: what stood in a tag does not count."""
     return not _bit(s.spaces, i)
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _labels(data: U8, start: int, n: int, i: int, s: Scratch) -> int:  # pragma: no cover
     """The end of at least two labels of a domain, joined by dots; 0 for fewer."""
     ended = 0
@@ -661,7 +660,7 @@ def _labels(data: U8, start: int, n: int, i: int, s: Scratch) -> int:  # pragma:
     return ended if n_labels >= 2 else 0
 
 
-@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+@compiled(is_inlined=True)
 def _find_terms(n_tokens: int, dictionary: Dictionary, s: Scratch) -> int:  # pragma: no cover
     """Columns of all terms of a text into `s.hits`, repeats included; returns how many."""
     ids, hits, keys, bloom = s.ids, s.hits, s.keys, dictionary.filter
@@ -691,13 +690,13 @@ def _find_terms(n_tokens: int, dictionary: Dictionary, s: Scratch) -> int:  # pr
     return _look_up(n_keys, n_hits, dictionary.terms, keys, hits)
 
 
-@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+@compiled(is_inlined=True)
 def term_slot(key: Any, n_slots: int) -> Any:  # pragma: no cover
     """Where the search for a key begins: the top bits of its hash."""
     return key * _GOLD >> (_64 - np.uint64(lowest_bit(np.uint64(n_slots))))
 
 
-@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+@compiled(is_inlined=True)
 def _look_up(n_keys: int, n_hits: int, terms: U64, keys: U64, hits: I32) -> int:  # pragma: no cover
     n_slots = len(terms) >> 1
     for k in range(min(n_keys, _AHEAD)):
@@ -711,7 +710,7 @@ def _look_up(n_keys: int, n_hits: int, terms: U64, keys: U64, hits: I32) -> int:
     return n_hits
 
 
-@njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+@compiled(is_inlined=True)
 def _count_distinct(n_hits: int, s: Scratch) -> int:  # pragma: no cover
     """The distinct columns among the hits, in order of their first appearance, and how often each stands there."""
     hits, slots, distinct, counts = s.hits, s.slots, s.distinct, s.counts
@@ -740,7 +739,7 @@ def _count_distinct(n_hits: int, s: Scratch) -> int:  # pragma: no cover
     return n_distinct
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def score_texts(
     data: U8, offsets: I64, dictionary: Dictionary, characters: CharacterTables, s: Scratch,
     weights: F64, is_binary: bool, scores: F64, tallies: I64,
@@ -777,7 +776,7 @@ def score_texts(
             scores[row, c] = total / np.sqrt(length) if length > 0 else 0.0
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def count_texts(
     data: U8, offsets: I64, dictionary: Dictionary, characters: CharacterTables, s: Scratch,
     columns: I32, counts: I32, ends: I64, tallies: I64,

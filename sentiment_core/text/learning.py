@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numba import njit
 
 from sentiment_core.text.characters import DOTTED_I, SIGMA, CharacterTables, tables
 from sentiment_core.text.dictionary import Vocabulary, empty_dictionary, texts_of
@@ -32,6 +31,7 @@ from sentiment_core.text.kernel import (
     read_tokens,
     scratch,
 )
+from sentiment_core.text.machine import compiled
 from sentiment_core.text.rules import TextRules
 
 
@@ -142,14 +142,14 @@ def _more_room(vocabulary: tuple[U64, I64, U8, I64], n_needed: int) -> tuple[U64
     return grown
 
 
-@njit(nogil=True, cache=True)
+@compiled(allocates=True)
 def _rehash(table: U64, larger: U64) -> None:  # pragma: no cover
     for k in range(0, len(table), 2):
         if table[k]:
             put(larger, table[k], table[k] >> np.uint64(31), table[k + 1])
 
 
-@njit(nogil=True, cache=True)
+@compiled(allocates=True)
 def _number_texts(
     data: U8, offsets: I64, row: int, dictionary: Dictionary, characters: CharacterTables, s: Scratch, vocabulary: Any,
     ids: I32, ends: I64,
@@ -185,7 +185,7 @@ def _united(words: Vocabulary, more: Vocabulary) -> tuple[Vocabulary, I32]:
     return Vocabulary(np.concatenate([words.term_bytes, letters]), offsets.astype(np.int64)), places.astype(np.int32)
 
 
-@njit(nogil=True, cache=True)
+@compiled(allocates=True)
 def _enter(letters: U8, offsets: I64, table: U64, first: int) -> I64:  # pragma: no cover
     """Enter words; returns the place of those that were there, and -1 for the others."""
     places = np.full(len(offsets) - 1, -1, np.int64)
@@ -199,7 +199,7 @@ def _enter(letters: U8, offsets: I64, table: U64, first: int) -> I64:  # pragma:
     return places
 
 
-@njit(nogil=True, cache=True)
+@compiled(allocates=True)
 def _count_ngrams(ids: I32, ends: I64, longest: int, bits: int, part: int, n_parts: int) -> Any:  # pragma: no cover
     """The n-grams whose keys' hashes fall to one part: key, how often it stands in all texts, and in how many texts."""
     capacity = 1 << 16
@@ -242,7 +242,7 @@ def _count_ngrams(ids: I32, ends: I64, longest: int, bits: int, part: int, n_par
     return keys[:n_keys].copy(), n_times[:n_keys].copy(), n_texts[:n_keys].copy()
 
 
-@njit(nogil=True, cache=True)
+@compiled(allocates=True)
 def _spell(keys: U64, lengths: I64, bits: int, letters: U8, offsets: I64) -> tuple[U8, I64]:  # pragma: no cover
     """Keys as terms: bytes and offsets."""
     mask = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from sentiment_core.text.characters import decode, encode
+from sentiment_core.text.machine import compiled
 
 type Letters = npt.NDArray[np.uint8] | npt.NDArray[np.uint32]
 
@@ -83,7 +83,7 @@ def stem_word(word: str) -> str:
     return buffer[: stem(buffer, len(buffer), np.empty(len(buffer), np.uint32))].tobytes().decode()
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def stem(word: npt.NDArray[np.uint8], n: int, points: npt.NDArray[np.uint32]) -> int:  # pragma: no cover
     """Replace the UTF-8 bytes word[:n] of one lower-case token by its stem, and say how long that is.
 
@@ -97,7 +97,7 @@ def stem(word: npt.NDArray[np.uint8], n: int, points: npt.NDArray[np.uint32]) ->
     return _stem_letters(word, n)
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _stem_wide(word: npt.NDArray[np.uint8], n: int, points: npt.NDArray[np.uint32]) -> int:  # pragma: no cover
     n_points = i = 0
     while i < n:
@@ -110,7 +110,7 @@ def _stem_wide(word: npt.NDArray[np.uint8], n: int, points: npt.NDArray[np.uint3
     return o
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _stem_letters(word: Letters, n: int) -> int:  # pragma: no cover
     if n <= _SHORT:
         return n
@@ -126,7 +126,7 @@ def _stem_letters(word: Letters, n: int) -> int:  # pragma: no cover
     return _final(word, n)
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _plural(word: Letters, n: int) -> int:  # pragma: no cover
     """Step 1a."""
     if word[n - 1] != _S:
@@ -138,7 +138,7 @@ def _plural(word: Letters, n: int) -> int:  # pragma: no cover
     return n - 2 if n > 3 and word[n - 2] == _E and word[n - 3] == _S and word[n - 4] == _S else n - 1  # noqa: PLR2004
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _participle(word: Letters, n: int) -> int:  # pragma: no cover
     """Step 1b."""
     if n > 2 and word[n - 1] == _D and word[n - 2] == _E:  # noqa: PLR2004
@@ -152,7 +152,7 @@ def _participle(word: Letters, n: int) -> int:  # pragma: no cover
     return n
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _after_participle(word: Letters, n: int) -> int:  # pragma: no cover
     """What follows once -ed or -ing is cut off: the e comes back, or a doubled letter becomes one."""
     last = word[n - 1]
@@ -168,7 +168,7 @@ def _after_participle(word: Letters, n: int) -> int:  # pragma: no cover
     return n
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _step_2(word: Letters, n: int) -> int:  # pragma: no cover
     # NLTK: what -alli becomes goes through the step again, so that "rationalli" ends up with "rational".
     is_alli = n > 4 and word[n - 1] == _I and word[n - 2] == _L and word[n - 3] == _L and word[n - 4] == _A  # noqa: PLR2004
@@ -176,7 +176,7 @@ def _step_2(word: Letters, n: int) -> int:  # pragma: no cover
     return _apply(word, shorter, STEP_2, 1) if is_alli and shorter < n else shorter
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _final(word: Letters, n: int) -> int:  # pragma: no cover
     """Steps 5a and 5b."""
     if n > 0 and word[n - 1] == _E:
@@ -188,7 +188,7 @@ def _final(word: Letters, n: int) -> int:  # pragma: no cover
     return n
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _apply(word: Letters, n: int, step: int, least: int) -> int:  # pragma: no cover
     """Apply the rule of a step that fits, given that what it leaves has at least that measure."""
     rule = _rule(word, n, step)
@@ -198,7 +198,7 @@ def _apply(word: Letters, n: int, step: int, least: int) -> int:  # pragma: no c
     return _replace(word, start, rule) if _measure(word, start + _N_KEPT[rule]) >= least else n
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _rule(word: Letters, n: int, step: int) -> int:  # pragma: no cover
     """The first rule of a step that fits the end of the word (an irregular form: all of it); -1 when none does."""
     if n < 2:  # noqa: PLR2004
@@ -214,7 +214,7 @@ def _rule(word: Letters, n: int, step: int) -> int:  # pragma: no cover
     return -1
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _ends_with(word: Letters, start: int, rule: int) -> bool:  # pragma: no cover
     for i in range(_N_SUFFIX[rule] - 2):  # noqa: SIM110 -- numba has no all(); the last two letters brought us here
         if word[start + i] != _SUFFIX[rule, i]:
@@ -222,20 +222,20 @@ def _ends_with(word: Letters, start: int, rule: int) -> bool:  # pragma: no cove
     return True
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _replace(word: Letters, start: int, rule: int) -> int:  # pragma: no cover
     for i in range(_N_NEW[rule]):
         word[start + i] = _NEW[rule, i]
     return start + _N_NEW[rule]
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _is_vowel(letter: Any) -> bool:  # pragma: no cover
     place: Any = np.int64(letter) - _A
     return 0 <= place < _N_LETTERS and (_VOWELS >> place) & 1 == 1
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _is_consonant(word: Letters, i: int) -> bool:  # pragma: no cover
     """Whether word[i] is neither a, e, i, o, u nor a y after a consonant; in a run of y they alternate."""
     is_other = True
@@ -245,7 +245,7 @@ def _is_consonant(word: Letters, i: int) -> bool:  # pragma: no cover
     return is_other != _is_vowel(word[i])
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _has_vowel(word: Letters, n: int) -> bool:  # pragma: no cover
     was_vowel = True  # a y that starts the word is a consonant
     for i in range(n):
@@ -255,7 +255,7 @@ def _has_vowel(word: Letters, n: int) -> bool:  # pragma: no cover
     return False
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _measure(word: Letters, n: int) -> int:  # pragma: no cover
     """How often a consonant follows a vowel in word[:n]."""
     measure, was_vowel = 0, False
@@ -266,7 +266,7 @@ def _measure(word: Letters, n: int) -> int:  # pragma: no cover
     return measure
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@compiled
 def _ends_cvc(word: Letters, n: int) -> bool:  # pragma: no cover
     """Porter's *o: consonant, vowel, consonant other than w, x, y; for NLTK also a vowel and a consonant alone."""
     if n < 2 or _is_consonant(word, n - 2) or not _is_consonant(word, n - 1):  # noqa: PLR2004
