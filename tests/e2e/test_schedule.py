@@ -7,11 +7,10 @@ import pytest
 pytestmark = pytest.mark.stack
 
 
-def read_again(machine, expected):
-    """Have Airflow read the DAG file now rather than within two minutes, until it knows this schedule."""
+def read_again(machine):
+    """Have Airflow read the DAG file now rather than within two minutes."""
     dag = machine.api.get("/api/v2/dags/retrain_model")
     machine.api._call("PUT", f"/api/v2/parseDagFile/{quote(dag['file_token'], safe='')}")
-    machine.until(lambda: machine.api.get("/api/v2/dags/retrain_model")["timetable_summary"] == expected, f"schedule {expected}")
 
 
 @pytest.fixture
@@ -20,12 +19,11 @@ def every_minute(machine, promoted):
     delivered = policy.read_text(encoding="utf-8")
     edited = delivered.replace('schedule = ""', 'schedule = "* * * * *"')
     assert edited != delivered
-    before = machine.api.get("/api/v2/dags/retrain_model")["timetable_summary"]
     policy.write_text(edited, encoding="utf-8")
-    read_again(machine, "* * * * *")
+    read_again(machine)
     yield
     policy.write_text(delivered, encoding="utf-8")
-    read_again(machine, before)
+    read_again(machine)
 
 
 def test_the_policys_cron_sets_off_a_retrain_that_says_why_it_is_held(machine, every_minute):
