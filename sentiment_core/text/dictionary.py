@@ -17,23 +17,36 @@ import numpy.typing as npt
 
 from sentiment_core.errors import Permanent
 from sentiment_core.text.kernel import (
+    COLUMN_BITS,
+    DISPLACEMENT_BITS,
     EMAILS,
     EMOJIS,
     HTML,
     I64,
+    KEY_BITS,
     LOWER,
+    MAX_WORDS,
+    N_COLUMNS,
+    N_UNIGRAMS,
     NEGATION,
+    NGRAM_MAX,
     NUMBERS,
+    RULES,
+    SLOT_BITS,
     STEM,
     STOPS,
     U8,
     U64,
     URLS,
+    WORD_BITS,
     Dictionary,
     find,
+    find_term,
+    find_word,
     hash_of,
+    key_hash,
     put,
-    term_slot,
+    put_word,
 )  # fmt: skip
 from sentiment_core.text.machine import compiled, lowest_bit
 from sentiment_core.text.rules import NEGATIONS, TextRules
@@ -44,13 +57,15 @@ _BITS = {
     "lower_case": LOWER, "strip_html": HTML, "mask_urls": URLS, "mask_emails": EMAILS, "mask_numbers": NUMBERS,
     "split_emoji": EMOJIS, "drop_stop_words": STOPS, "mark_negation": NEGATION, "stem": STEM,
 }  # fmt: skip
+_ENTRY_BITS = 64
+_MAX_SLOT_BITS = 26  # 512 MB
 _OK, _DOUBLED, _MALFORMED, _UNORDERED, _COLLISION, _TOO_MANY = range(6)
 _PROBLEMS = {
     _DOUBLED: "it stands there twice",
     _MALFORMED: f"it is no run of one to {MAX_NGRAM} tokens with a blank between two of them",
     _UNORDERED: "it stands behind terms of several words",
     _COLLISION: "it holds a word that shares its hash with another",
-    _TOO_MANY: "its words are one more than keys can tell apart (268 million; 2 million where terms have three words)",
+    _TOO_MANY: f"its words are more than {MAX_WORDS:,}",
 }
 
 
@@ -94,25 +109,41 @@ def compile_dictionary(vocabulary: Vocabulary, rules: TextRules) -> Dictionary:
     longest = min(rules.ngram_max, MAX_NGRAM)
     bits = 63 // longest if longest > 1 else 31
     keys: U64 = np.zeros(n_terms, np.uint64)
-    sizes = np.zeros(4, np.int64)
+    sizes = np.zeros(8, np.int64)
     problem, place = _number_words(
-        _letters(vocabulary.term_bytes), vocabulary.term_offsets, longest, min(bits, 28), table, keys, sizes
+        _letters(vocabulary.term_bytes), vocabulary.term_offsets, longest, MAX_WORDS, table, keys, sizes
     )
     if problem:
         raise ValueError(f"term {vocabulary.terms[place]!r} of the dictionary: {_PROBLEMS[problem]}")
-    n_unigrams, n_words = sizes[0], sizes[1]
-    words: U64 = np.zeros(2 * _n_slots(n_words), np.uint64)
-    _move(table, words)
-    keys = keys[n_unigrams:]
-    terms: U64 = np.zeros(2 * _n_slots(len(keys)), np.uint64)
-    # Six bits a key let a sixth of the others pass; at most 512 KB, or it would not stay in the second cache.
+    n_unigrams, n_words = sizes[0], sizes[1]  # which the second loop writes over
+    words: U64 = np.zeros(1 << max(4, int(n_words / 0.7).bit_length()), np.uint64)
+    place = _move(table, words)
+    if place >= 0:
+        raise ValueError(f"word {place} of the dictionary: {_PROBLEMS[_COLLISION]}")
+    sizes[[RULES, NGRAM_MAX, N_COLUMNS]] = rule_bits(rules), longest, n_terms
+    terms, bloom = _term_table(keys[n_unigrams:], bits, int(n_words), vocabulary, sizes)
+    return Dictionary(words, terms, bloom, _hashes(stop_words()), _hashes(NEGATIONS), sizes)
+
+
+def _term_table(keys: U64, bits: int, n_words: int, vocabulary: Vocabulary, sizes: I64) -> tuple[U64, U64]:
+    """Table and filter of the terms of several words, and the sizes that say how to read them."""
+    word_bits, column_bits = n_words.bit_length(), len(vocabulary).bit_length()
+    # Eight bits a key let a ninth of the others pass; at most 512 KB, or it would not stay in the second cache.
     filter_bits = min(22, max(6, int(8 * len(keys)).bit_length()))
     bloom: U64 = np.zeros(1 << (filter_bits - 6), np.uint64)
-    place = _enter_terms(keys, n_unigrams, terms, bloom)
-    if place >= 0:
-        raise ValueError(f"term {vocabulary.terms[n_unigrams + place]!r} of the dictionary: {_PROBLEMS[_DOUBLED]}")
-    sizes[:] = n_unigrams, bits, longest, rule_bits(rules)
-    return Dictionary(words, terms, bloom, _hashes(stop_words()), _hashes(NEGATIONS), sizes)
+    # Up to 70 of 100 slots are taken: a smaller table is worth more than a shorter search.
+    for slot_bits in range(max(4, int(len(keys) / 0.7).bit_length()), _MAX_SLOT_BITS + 1):
+        key_bits = max(word_bits * int(sizes[NGRAM_MAX]), slot_bits, filter_bits)
+        if key_bits - slot_bits + DISPLACEMENT_BITS + column_bits > _ENTRY_BITS:
+            continue
+        terms: U64 = np.zeros(1 << slot_bits, np.uint64)
+        sizes[[WORD_BITS, KEY_BITS, SLOT_BITS, COLUMN_BITS]] = word_bits, key_bits, slot_bits, column_bits
+        problem, place = _enter_terms(keys, bits, sizes, terms, bloom)
+        if problem == _DOUBLED:
+            raise ValueError(f"term {vocabulary.terms[sizes[N_UNIGRAMS] + place]!r} of the dictionary: {_PROBLEMS[_DOUBLED]}")
+        if problem == _OK:
+            return terms, bloom
+    raise ValueError(f"{n_words:,} words in {len(vocabulary):,} terms are more than a table can tell apart; raise min_df")
 
 
 def empty_dictionary(rules: TextRules) -> Dictionary:
@@ -140,12 +171,14 @@ def open_dictionary(folder: Path, vocabulary: Vocabulary, rules: TextRules) -> D
     """
     # Copy on write: the kernel is compiled for writable arrays, and nothing is written.
     tables = Dictionary(*(np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in Dictionary._fields))
+    sizes = tables.sizes
     fits = (
         [table.dtype for table in tables] == [np.dtype(np.uint64)] * 5 + [np.dtype(np.int64)]
-        and tables.sizes.shape == (4,)
-        and all(len(table) == 2 * (1 << (len(table) // 2).bit_length() - 1) for table in (tables.words, tables.terms))
-        and len(tables.terms) >= 2 * (len(vocabulary) - int(tables.sizes[0]))
-        and int(tables.sizes[3]) == rule_bits(rules)
+        and sizes.shape == (8,)
+        and len(tables.terms) == 1 << int(sizes[SLOT_BITS])
+        and all(_is_power_of_two(len(table)) for table in (tables.words, tables.terms, tables.filter))
+        and int(sizes[N_COLUMNS]) == len(vocabulary)
+        and int(sizes[RULES]) == rule_bits(rules)
     )
     if not fits:
         raise Permanent(
@@ -155,6 +188,10 @@ def open_dictionary(folder: Path, vocabulary: Vocabulary, rules: TextRules) -> D
             remedy="register the model again",
         )
     return tables
+
+
+def _is_power_of_two(n: int) -> bool:
+    return n > 0 and n & (n - 1) == 0
 
 
 def _letters(term_bytes: U8) -> U8:
@@ -173,7 +210,7 @@ def _n_slots(n: int) -> int:
 
 @compiled(allocates=True)
 def _number_words(
-    letters: U8, offsets: I64, longest: int, word_bits: int, table: U64, keys: U64, sizes: I64
+    letters: U8, offsets: I64, longest: int, most: int, table: U64, keys: U64, sizes: I64
 ) -> tuple[int, int]:  # pragma: no cover
     """Give every word an id, words that are terms themselves first, and every term its key; (problem, term)."""
     n_terms = len(offsets) - 1
@@ -198,7 +235,7 @@ def _number_words(
                 starts[n_words], ends[n_words] = first, last
                 n_words += 1
                 known = n_words
-                if (n_words + 1) >> word_bits:
+                if n_words > most:
                     return _TOO_MANY, t
             else:
                 if ends[known - 1] - starts[known - 1] != last - first:
@@ -221,26 +258,42 @@ def _number_words(
 
 
 @compiled
-def _move(table: U64, smaller: U64) -> None:  # pragma: no cover
+def _move(table: U64, words: U64) -> int:  # pragma: no cover
+    """Enter words under their hashes; returns one that shares the bits that count with another, or -1."""
     for k in range(0, len(table), 2):
         if table[k]:
-            put(smaller, table[k], table[k] >> np.uint64(31), table[k + 1])
+            if find_word(words, table[k]):
+                return np.int64(table[k + 1]) - 1
+            put_word(words, table[k], table[k + 1])
+    return -1
 
 
 @compiled
-def _enter_terms(keys: U64, first_column: int, terms: U64, bloom: U64) -> int:  # pragma: no cover
-    """Fill table and filter; returns the place of a key that was there already, or -1."""
-    n_slots = len(terms) >> 1
-    shift = np.uint64(58) - np.uint64(lowest_bit(np.uint64(len(bloom))))
+def _enter_terms(keys: U64, bits: int, sizes: I64, terms: U64, bloom: U64) -> tuple[int, int]:  # pragma: no cover
+    """Fill table and filter; (problem, term): _TOO_MANY when an entry would lie too far from its slot."""
+    word_bits, key_bits = np.uint64(sizes[WORD_BITS]), np.uint64(sizes[KEY_BITS])
+    slot_shift, column_bits = key_bits - np.uint64(sizes[SLOT_BITS]), np.uint64(sizes[COLUMN_BITS])
+    shift = key_bits - np.uint64(6 + lowest_bit(np.uint64(len(bloom))))
+    word = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+    last = np.uint64(len(terms) - 1)
     for k in range(len(keys)):
-        key = keys[k]
-        slot = term_slot(key, n_slots)
-        if find(terms, key, slot):
-            return k
-        put(terms, key, slot, np.uint64(first_column + k + 1))
-        h = key * np.uint64(0x9E3779B97F4A7C15) >> shift
-        bloom[h >> np.uint64(6)] |= np.uint64(1) << (h & np.uint64(63))
-    return -1
+        key = np.uint64(0)
+        for place in range(sizes[NGRAM_MAX] - 1, -1, -1):
+            key = (key << word_bits) | ((keys[k] >> np.uint64(bits * place)) & word)
+        h = key_hash(key, key_bits)
+        if find_term(terms, h, slot_shift, column_bits):
+            return _DOUBLED, k
+        slot = h >> slot_shift
+        displacement = np.uint64(0)
+        while terms[slot]:
+            slot = (slot + np.uint64(1)) & last
+            displacement += np.uint64(1)
+        if displacement >> np.uint64(DISPLACEMENT_BITS):
+            return _TOO_MANY, k
+        rest = ((h & ((np.uint64(1) << slot_shift) - np.uint64(1))) << np.uint64(DISPLACEMENT_BITS)) | displacement
+        terms[slot] = (rest << column_bits) | np.uint64(sizes[N_UNIGRAMS] + k + 1)
+        bloom[h >> shift >> np.uint64(6)] |= np.uint64(1) << (h >> shift & np.uint64(63))
+    return _OK, 0
 
 
 def texts_of(column: Any) -> tuple[U8, I64]:

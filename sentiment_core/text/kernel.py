@@ -12,8 +12,8 @@ cache:
    those that are no term; the others are looked up in one table, asked for ahead of time.
 4. `_count_distinct`, then sums over the distinct terms: 1 + log(count), weights, length.
 
-A word is known by 64 bits of hash; that no two words of a dictionary share them is checked when it is compiled, and a
-strange word is taken for a known one once in 2^44 look-ups. Nothing else is approximate. Texts with a character whose
+A word is known by about 60 bits of its hash; that no two words of a dictionary share them is checked when it is compiled,
+and a strange word is taken for a known one once in some 2^40 look-ups. Nothing else is approximate. Texts with a character whose
 lower case depends on its neighbours (Σ, İ) are reported as HARD; the caller lower-cases them and asks again.
 
 Everything is released from the GIL and touches only its arguments: `Dictionary` is shared by threads, `Scratch` is one
@@ -55,21 +55,27 @@ LOWER, HTML, URLS, EMAILS, NUMBERS, EMOJIS, STOPS, NEGATION, STEM = (1 << place 
 # What a pass counts of a text.
 N_CHARS, N_UPPER, N_LETTERS, N_BLANKS, N_WORDS, N_UNKNOWN, IS_HARD, N_TALLIES = range(8)
 
-# The memo: 32,768 recent surface forms (512 KB) hold all but a few in a thousand tokens of a language, and stay in the
-# second cache; twice as many push the filter out of it.
+# The memo: 32,768 pairs of surface forms (512 KB: half of the second cache; twice as many cost more than they save).
+# Running text finds 98 of 100 tokens in it, and one that is not found costs ten times as much as one that is. An entry is
+# 40 bits of the token's hash, 21 of its word's id + 1, and three flags.
 _MEMO_BITS = 15
-_ID_BITS = np.uint64(28)
-_ID_MASK = np.uint64((1 << 28) - 1)
-_IS_STOP, _NEGATES, _ENDS_CLAUSE = np.uint64(1 << 56), np.uint64(1 << 57), np.uint64(1 << 58)
+_TAG = np.uint64(0xFFFFFFFFFF000000)
+_ID_MASK = np.uint64((1 << 21) - 1)
+_IS_STOP, _NEGATES, _ENDS_CLAUSE = np.uint64(1 << 21), np.uint64(1 << 22), np.uint64(1 << 23)
+MAX_WORDS = (1 << 21) - 2
 
 _ONE, _ZERO, _ALL = np.uint64(1), np.uint64(0), np.uint64(0xFFFFFFFFFFFFFFFF)
-_63, _64, _8, _2 = np.uint64(63), np.uint64(64), np.uint64(8), np.uint64(2)
+_2, _3, _8, _63, _64 = np.uint64(2), np.uint64(3), np.uint64(8), np.uint64(63), np.uint64(64)
 _HIGH = np.uint64(0x8080808080808080)
 _GOLD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads consecutive keys (Knuth, 6.4)
 _MIX1, _MIX2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # finaliser of splitmix64 (Steele et al. 2014)
 _27, _30, _31 = np.uint64(27), np.uint64(30), np.uint64(31)
+# Words that are counted in a table of their own (16 KB, a third of the first cache): nine of ten words of a text.
+_N_FREQUENT = 4_096
 # How far ahead lines of the big tables are asked for: the time of that many look-ups is that of one miss.
 _AHEAD = 12
+_TF = 1 + np.log(np.maximum(np.arange(256.0), 1))
+_NO_WEIGHTS = np.zeros(1)
 # Bytes beyond a word that its stem and its mark may need.
 SLACK = 80
 
@@ -78,20 +84,26 @@ class Dictionary(NamedTuple):
     """What a model knows of words, ready for look-ups; made by `text.dictionary`."""
 
     words: U64
-    """Open addressing, a power of two of slots: hash, word id + 1 (0: empty)."""
+    """Open addressing, a power of two of slots: 43 bits of a word's hash, and its id + 1 (0: empty)."""
     terms: U64
-    """The same for terms of several words: key, column."""
+    """Terms of several words, a power of two of slots, eight bytes each: what the slot's number does not say of the key's
+    hash, how far the entry lies from its slot, column + 1 (0: empty). A key and its hash are one to one, so that
+    nothing is lost (quotienting; Knuth, 6.4, exercise 13)."""
     filter: U64
-    """One bit for the top bits of every key's hash."""
+    """One bit for the top bits of every key's hash; a power of two of words."""
     stops: U64
     """Hashes of stop words, sorted."""
     negators: U64
     """Hashes of negations, sorted."""
     sizes: I64
-    """Terms of one word, bits of a word in a key, longest term in words, rules as bits: see the indices below."""
+    """See the indices below."""
 
 
-N_UNIGRAMS, KEY_BITS, NGRAM_MAX, RULES = range(4)
+N_UNIGRAMS, WORD_BITS, NGRAM_MAX, RULES, KEY_BITS, SLOT_BITS, COLUMN_BITS, N_COLUMNS = range(8)
+"""Terms of one word; bits of a word in a key; words of the longest term; rules as bits; bits of a key, of a slot's number,
+of a column's number; terms."""
+DISPLACEMENT_BITS = 6
+"""How far from its slot an entry may lie, in bits."""
 
 
 class Scratch(NamedTuple):
@@ -111,9 +123,10 @@ class Scratch(NamedTuple):
     ids: I32
     keys: U64
     hits: I32
+    frequent: I32
     distinct: I32
     counts: I32
-    slots: I32
+    slots: I64
     buffer: U8
     points: U32
     tail: U8
@@ -123,7 +136,7 @@ class Scratch(NamedTuple):
 def scratch(longest: int) -> Scratch:
     """Memory for texts of up to `longest` bytes; pages that no text reaches are never touched."""
     masks = np.zeros((7, (longest >> 6) + 3), np.uint64)
-    slots = 1 << max(10, int(6 * longest + 6).bit_length())
+    slots = 1 << max(10, int(12 * longest + 12).bit_length())
     return Scratch(
         memo=np.zeros(2 << _MEMO_BITS, np.uint64),
         words=masks[0],
@@ -139,9 +152,10 @@ def scratch(longest: int) -> Scratch:
         ids=np.empty(longest + 64, np.int32),
         keys=np.empty(2 * longest + 8, np.uint64),
         hits=np.empty(3 * longest + 8, np.int32),
+        frequent=np.zeros(_N_FREQUENT + 1, np.int32),
         distinct=np.empty(3 * longest + 8, np.int32),
         counts=np.empty(3 * longest + 8, np.int32),
-        slots=np.empty(slots, np.int32),
+        slots=np.empty(slots, np.int64),
         buffer=np.zeros(2 * longest + SLACK, np.uint8),
         points=np.empty(2 * longest + SLACK, np.uint32),
         tail=np.zeros(64, np.uint8),
@@ -181,13 +195,20 @@ def hash_of(data: U8, at: int, n: int) -> Any:  # pragma: no cover
 def _hashed(data: U8, at: int, n: int, fold: Any) -> Any:  # pragma: no cover
     """The same; with the high bits of all bytes as `fold`, ASCII letters count as lower case (only words may stand there)."""
     h = np.uint64(n) * _GOLD
-    while n > 8:
+    while n > 16:
         x = load_u64(data, at)
         h = mixed(h ^ (x | ((~x & fold) >> _2)))
         at += 8
         n -= 8
-    x = _load(data, at, n)
-    return mixed(h ^ (x | ((~x & fold) >> _2))) | _ONE  # never 0, which means an empty slot
+    if at + 16 <= len(data):  # without a branch on the length, which nobody foretells
+        first = load_u64(data, at) & (_ALL >> np.uint64(64 - 8 * min(n, 8)))
+        second = load_u64(data, at + 8) & ((_ONE << np.uint64(4 * max(n - 8, 0)) << np.uint64(4 * max(n - 8, 0))) - _ONE)
+    else:
+        first = _load(data, at, min(n, 8))
+        second = _load(data, at + 8, n - 8) if n > 8 else _ZERO
+    h = (h ^ (first | ((~first & fold) >> _2))) * _MIX1
+    h = (h ^ (h >> _31) ^ (second | ((~second & fold) >> _2))) * _MIX2
+    return (h ^ (h >> _31)) * _GOLD | _ONE  # never 0, which means an empty slot
 
 
 @compiled(is_inlined=True)
@@ -219,6 +240,30 @@ def put(table: U64, key: Any, slot: Any, value: Any) -> None:  # pragma: no cove
 def _copy(source: Any, at: int, target: Any, to: int, n: int) -> None:  # pragma: no cover
     for k in range(n):
         target[to + k] = source[at + k]
+
+
+@compiled(is_inlined=True)
+def find_word(words: U64, h: Any) -> Any:  # pragma: no cover
+    """Id + 1 of the word with a hash; 0 for none."""
+    last = np.uint64(len(words) - 1)
+    slot = (h >> _ONE) & last
+    while True:
+        entry = words[slot]
+        if (entry ^ h) & ~_ID_MASK == _ZERO and entry & _ID_MASK != _ZERO:
+            return entry & _ID_MASK
+        if entry & _ID_MASK == _ZERO:
+            return _ZERO
+        slot = (slot + _ONE) & last
+
+
+@compiled
+def put_word(words: U64, h: Any, number: Any) -> None:  # pragma: no cover
+    """Store id + 1 of a word that is not there yet; the table has room."""
+    last = np.uint64(len(words) - 1)
+    slot = (h >> _ONE) & last
+    while words[slot] & _ID_MASK != _ZERO:
+        slot = (slot + _ONE) & last
+    words[slot] = (h & ~_ID_MASK) | number
 
 
 @compiled
@@ -370,7 +415,7 @@ def read_tokens(
     n_found = _find_tokens(_mark(data, start, end, rules, characters, s), s)
     # Locals, because a tuple of arrays costs more to hand to a function than a look into the memo.
     masks, memo, ids, starts, ends = s.words, s.memo, s.ids, s.starts, s.ends
-    words, stops, negators, buffer, points = dictionary.words, dictionary.stops, dictionary.negators, s.buffer, s.points
+    table, stops, negators, buffer, points = dictionary.words, dictionary.stops, dictionary.negators, s.buffer, s.points
     fold = _HIGH if rules & LOWER else _ZERO
     n_tokens = n_words = n_unknown = 0
     is_negated = False
@@ -383,45 +428,37 @@ def read_tokens(
             first = resume
         is_word = (masks[first >> 6] >> np.uint64(first & 63)) & _ONE
         mask = 0
-        if is_word and rules & (URLS | EMAILS):
+        if rules & (URLS | EMAILS) and is_word:  # in this order: which token is a word nobody foretells
             resume, mask = _address(data, start, end, first, rules, s)
         if mask:
-            packed = _resolve(
-                data,
-                start + first,
-                last - first,
-                True,
-                mask,
-                rules,
-                words,
-                stops,
-                negators,
-                characters,
-                buffer,
-                points,
-                vocabulary,
-            )
+            h = np.uint64(mask) * _GOLD  # all addresses of a kind are one token
         else:
             # Folding makes _ the byte of DEL, hence another hash for what is no word.
-            h = _hashed(data, start + first, last - first, fold if is_word else _ZERO) ^ (_ONE - is_word) * _GOLD | _ONE
-            slot = (h >> np.uint64(64 - _MEMO_BITS)) << _ONE
-            if memo[slot] == h:
-                packed = memo[slot + _ONE]
-            else:
-                packed = _resolve(
-                    data, start + first, last - first, is_word != _ZERO, 0, rules, words, stops, negators, characters, buffer,
-                    points, vocabulary,
-                )  # fmt: skip
-                memo[slot] = h
-                memo[slot + _ONE] = packed
-        marked = False
+            h = _hashed(data, start + first, last - first, fold & (_ZERO - is_word)) ^ ((is_word - _ONE) & _GOLD)
+        packed = _recall(memo, h)
+        if packed == _ZERO:
+            packed = _resolve(
+                data, start + first, last - first, is_word != _ZERO, False, mask, rules, table, stops, negators, characters,
+                buffer, points, vocabulary,
+            )  # fmt: skip
+            _remember(memo, h, packed)
         if rules & NEGATION:
+            marked = False
             if packed & _NEGATES:
                 marked, is_negated = is_negated, True
             elif is_negated:
                 marked = packed & _ENDS_CLAUSE == _ZERO
                 is_negated = marked
-        word = np.int64((packed >> _ID_BITS if marked else packed) & _ID_MASK) - 1
+            if marked:
+                h = ~h
+                packed = _recall(memo, h)
+                if packed == _ZERO:
+                    packed = _resolve(
+                        data, start + first, last - first, is_word != _ZERO, True, mask, rules, table, stops, negators, characters,
+                        buffer, points, vocabulary,
+                    )  # fmt: skip
+                    _remember(memo, h, packed)
+        word = np.int64(packed & _ID_MASK) - 2
         is_kept = packed & _IS_STOP == _ZERO
         ids[n_tokens] = word
         n_tokens += is_kept
@@ -429,6 +466,24 @@ def read_tokens(
         n_unknown += np.int64(is_word) & is_kept & (word < 0)
     s.tally[N_WORDS], s.tally[N_UNKNOWN] = n_words, n_unknown
     return n_tokens
+
+
+@compiled(is_inlined=True)
+def _recall(memo: U64, h: Any) -> Any:  # pragma: no cover
+    """What the memo knows of a token; 0 for nothing."""
+    slot = (h >> np.uint64(64 - _MEMO_BITS)) << _ONE
+    first, second = memo[slot], memo[slot + _ONE]
+    wanted = h << np.uint64(_MEMO_BITS) & _TAG
+    # Both are looked at without a branch: which of the two it is nobody foretells.
+    is_first, is_second = np.uint64((first ^ wanted) & _TAG == _ZERO), np.uint64((second ^ wanted) & _TAG == _ZERO)
+    return (first & (_ZERO - is_first) | second & (_ZERO - is_second)) & ~_TAG
+
+
+@compiled(is_inlined=True)
+def _remember(memo: U64, h: Any, packed: Any) -> None:  # pragma: no cover
+    slot = (h >> np.uint64(64 - _MEMO_BITS)) << _ONE
+    memo[slot + _ONE] = memo[slot]
+    memo[slot] = (h << np.uint64(_MEMO_BITS) & _TAG) | packed
 
 
 @compiled(is_inlined=True)
@@ -458,11 +513,11 @@ def _find_tokens(n_blocks: int, s: Scratch) -> int:  # pragma: no cover
 
 @compiled
 def _resolve(
-    data: U8, at: int, n: int, is_word: bool, mask: int, rules: int, words: U64, stops: U64, negators: U64,
+    data: U8, at: int, n: int, is_word: bool, is_marked: bool, mask: int, rules: int, words: U64, stops: U64, negators: U64,
     characters: CharacterTables, word: U8, points: U32, vocabulary: Any,
 ) -> Any:  # fmt: skip # pragma: no cover
-    """The long way from a token's bytes to its ids, by way of `word`."""
-    flags = _ZERO
+    """The long way from a token's bytes to what the memo keeps of it, by way of `word`: id + 2 (1: unknown) and flags."""
+    packed = _ZERO
     if mask == 0:
         n = _lower(data, at, n, rules, characters, word)
         if is_word and rules & NUMBERS and _is_number(word, n):
@@ -473,18 +528,17 @@ def _resolve(
         h = hash_of(word, 0, n)
         if rules & NEGATION:
             if is_among(negators, h) or _holds_nt(word, n):
-                flags |= _NEGATES
+                packed |= _NEGATES
             elif n == 1 and (word[0] == 46 or word[0] == 58 or word[0] == 59 or word[0] == 33 or word[0] == 63):  # .:;!?
-                flags |= _ENDS_CLAUSE
+                packed |= _ENDS_CLAUSE
         if rules & STOPS and is_among(stops, h):
-            flags |= _IS_STOP
+            packed |= _IS_STOP
         if is_word and rules & STEM:
             n = stem(word, n, points)
-    packed = flags | np.uint64(_word_id(word, n, words, vocabulary) + 1)
-    if rules & NEGATION:
+    if is_marked:
         word[n], word[n + 1], word[n + 2], word[n + 3] = 95, 78, 69, 71  # _NEG
-        packed |= np.uint64(_word_id(word, n + 4, words, vocabulary) + 1) << _ID_BITS
-    return packed
+        n += 4
+    return packed | np.uint64(_word_id(word, n, words, vocabulary) + 2)
 
 
 @compiled
@@ -541,7 +595,7 @@ def _write_mask(mask: int, out: U8) -> int:  # pragma: no cover
 def _word_id(word: U8, n: int, words: U64, vocabulary: Any) -> int:  # pragma: no cover
     h = hash_of(word, 0, n)
     if vocabulary is None:
-        return np.int64(find(words, h, h >> _31)) - 1
+        return np.int64(find_word(words, h)) - 1
     table, starts, letters, used = vocabulary
     known = np.int64(find(table, h, h >> _31))
     if known:
@@ -661,81 +715,113 @@ def _labels(data: U8, start: int, n: int, i: int, s: Scratch) -> int:  # pragma:
 
 
 @compiled(is_inlined=True)
-def _find_terms(n_tokens: int, dictionary: Dictionary, s: Scratch) -> int:  # pragma: no cover
-    """Columns of all terms of a text into `s.hits`, repeats included; returns how many."""
-    ids, hits, keys, bloom = s.ids, s.hits, s.keys, dictionary.filter
-    n_hits = 0
-    n_unigrams = dictionary.sizes[N_UNIGRAMS]
+def key_hash(key: Any, n_bits: Any) -> Any:  # pragma: no cover
+    """A key of so many bits spread over them, one to one; the top bits are the best."""
+    return key * (_GOLD >> (_64 - n_bits) | _ONE) & (_ALL >> (_64 - n_bits))
+
+
+@compiled(is_inlined=True)
+def _find_terms(
+    n_tokens: int, dictionary: Dictionary, weights: F64, width: int, s: Scratch
+) -> tuple[int, int]:  # pragma: no cover
+    """Columns of the terms of a text: the most frequent words counted as distinct ones, all others as hits with repeats.
+
+    Returns how many hits and how many distinct ones. Weights are asked for.
+    """
+    ids, hits, keys, bloom, sizes = s.ids, s.hits, s.keys, dictionary.filter, dictionary.sizes
+    n_hits = n_distinct = 0
+    n_unigrams = sizes[N_UNIGRAMS]
+    n_frequent = min(n_unigrams, _N_FREQUENT)
+    frequent, distinct, counts = s.frequent, s.distinct, s.counts
     for i in range(n_tokens):
-        hits[n_hits] = ids[i]
-        n_hits += 0 <= ids[i] < n_unigrams
-    longest = dictionary.sizes[NGRAM_MAX]
-    if longest == 1:
-        return n_hits
-    bits = np.uint64(dictionary.sizes[KEY_BITS])
+        word = np.int64(ids[i])
+        is_frequent = np.int64(0 <= word < n_frequent)
+        hits[n_hits] = word
+        n_hits += np.int64(0 <= word < n_unigrams) - is_frequent
+        # What is not frequent counts in a place that nobody reads.
+        place = word if is_frequent else _N_FREQUENT
+        distinct[n_distinct] = word
+        n_distinct += is_frequent & np.int64(frequent[place] == 0)
+        frequent[place] += 1
+    for k in range(n_distinct):
+        counts[k] = frequent[distinct[k]]
+        frequent[distinct[k]] = 0
+    if sizes[NGRAM_MAX] == 1:
+        return n_hits, n_distinct
+    word_bits, key_bits = np.uint64(sizes[WORD_BITS]), np.uint64(sizes[KEY_BITS])
+    shift = key_bits - np.uint64(6 + lowest_bit(np.uint64(len(bloom))))
+    has_three = sizes[NGRAM_MAX] > 2
     n_keys = 0
-    shift = np.uint64(58) - np.uint64(lowest_bit(np.uint64(len(bloom))))  # its size is a power of two
     for i in range(n_tokens - 1):
-        if ids[i] | ids[i + 1] < 0:
-            continue
-        key = (np.uint64(ids[i] + 1) << bits) | np.uint64(ids[i + 1] + 1)
-        h = key * _GOLD >> shift
-        keys[n_keys] = key
-        n_keys += np.int64(bloom[h >> np.uint64(6)] >> (h & _63) & _ONE)
-        if longest > 2 and i + 2 < n_tokens and ids[i + 2] >= 0:
-            key = (key << bits) | np.uint64(ids[i + 2] + 1)
-            h = key * _GOLD >> shift
-            keys[n_keys] = key
-            n_keys += np.int64(bloom[h >> np.uint64(6)] >> (h & _63) & _ONE)
-    return _look_up(n_keys, n_hits, dictionary.terms, keys, hits)
-
-
-@compiled(is_inlined=True)
-def term_slot(key: Any, n_slots: int) -> Any:  # pragma: no cover
-    """Where the search for a key begins: the top bits of its hash."""
-    return key * _GOLD >> (_64 - np.uint64(lowest_bit(np.uint64(n_slots))))
-
-
-@compiled(is_inlined=True)
-def _look_up(n_keys: int, n_hits: int, terms: U64, keys: U64, hits: I32) -> int:  # pragma: no cover
-    n_slots = len(terms) >> 1
+        # A word that is in no term makes the key wrong, and is_known drops it.
+        key = (np.uint64(ids[i] + 1) << word_bits) | np.uint64(ids[i + 1] + 1)
+        is_known = (ids[i] | ids[i + 1]) >= 0
+        h = key_hash(key, key_bits)
+        keys[n_keys] = h
+        n_keys += np.int64(bloom[h >> shift >> np.uint64(6)] >> (h >> shift & _63) & _ONE) & is_known
+        if has_three and i + 2 < n_tokens:
+            h = key_hash((key << word_bits) | np.uint64(ids[i + 2] + 1), key_bits)
+            keys[n_keys] = h
+            n_keys += np.int64(bloom[h >> shift >> np.uint64(6)] >> (h >> shift & _63) & _ONE) & is_known & (ids[i + 2] >= 0)
+    terms = dictionary.terms
+    slot_shift = key_bits - np.uint64(sizes[SLOT_BITS])
+    column_bits = np.uint64(sizes[COLUMN_BITS])
     for k in range(min(n_keys, _AHEAD)):
-        prefetch(terms, np.int64(term_slot(keys[k], n_slots)) << 1)
+        prefetch(terms, np.int64(keys[k] >> slot_shift))
     for k in range(n_keys):
         if k + _AHEAD < n_keys:
-            prefetch(terms, np.int64(term_slot(keys[k + _AHEAD], n_slots)) << 1)
-        found = np.int64(find(terms, keys[k], term_slot(keys[k], n_slots)))
-        hits[n_hits] = found - 1
-        n_hits += found > 0
-    return n_hits
+            prefetch(terms, np.int64(keys[k + _AHEAD] >> slot_shift))
+        column = np.int64(find_term(terms, keys[k], slot_shift, column_bits)) - 1
+        hits[n_hits] = column
+        n_hits += column >= 0
+        prefetch(weights, column * width if column > 0 else 0)
+    return n_hits, n_distinct
 
 
 @compiled(is_inlined=True)
-def _count_distinct(n_hits: int, s: Scratch) -> int:  # pragma: no cover
-    """The distinct columns among the hits, in order of their first appearance, and how often each stands there."""
+def find_term(terms: U64, h: Any, slot_shift: Any, column_bits: Any) -> Any:  # pragma: no cover
+    """Column + 1 of the term whose key has a hash; 0 for none."""
+    last = np.uint64(len(terms) - 1)
+    slot = h >> slot_shift
+    wanted = (h & ((_ONE << slot_shift) - _ONE)) << np.uint64(DISPLACEMENT_BITS)
+    while True:
+        entry = terms[slot]
+        if entry >> column_bits == wanted and entry != _ZERO:
+            return entry & ((_ONE << column_bits) - _ONE)
+        if entry == _ZERO:
+            return _ZERO
+        slot = (slot + _ONE) & last
+        wanted += _ONE
+
+
+@compiled(is_inlined=True)
+def _count_distinct(n_hits: int, n_distinct: int, s: Scratch) -> int:  # pragma: no cover
+    """Add the distinct columns among the hits and how often each stands there, in order of their first appearance.
+
+    In a table of four slots a hit, which for a usual text fits the first cache; one of all columns would be written all
+    over the second. Whether a column is new is no branch, for nobody foretells it.
+    """
     hits, slots, distinct, counts = s.hits, s.slots, s.distinct, s.counts
     bits = 8
-    while 1 << bits < 2 * n_hits:
+    while 1 << bits < 4 * n_hits:
         bits += 1
+    for k in range(1 << bits):
+        slots[k] = -1
     shift = np.uint64(64 - bits)
     last = (1 << bits) - 1
-    slots[: 1 << bits] = -1
-    n_distinct = 0
     for k in range(n_hits):
-        column = hits[k]
+        column = np.int64(hits[k])
         slot = np.int64(np.uint64(column) * _GOLD >> shift)
-        while True:
-            place = slots[slot]
-            if place < 0:
-                slots[slot] = n_distinct
-                distinct[n_distinct] = column
-                counts[n_distinct] = 1
-                n_distinct += 1
-                break
-            if distinct[place] == column:
-                counts[place] += 1
-                break
+        entry = slots[slot]
+        while entry >> 32 != column and entry >= 0:
             slot = (slot + 1) & last
+            entry = slots[slot]
+        is_new = np.int64(entry < 0)
+        place = n_distinct if is_new else entry & 0xFFFFFFFF
+        slots[slot] = (column << 32) | place
+        distinct[place] = column
+        counts[place] = counts[place] * (1 - is_new) + 1
+        n_distinct += is_new
     return n_distinct
 
 
@@ -763,13 +849,12 @@ def score_texts(
     for row in range(len(offsets) - 1):
         n_tokens = read_tokens(data, offsets[row], offsets[row + 1], dictionary, characters, s, None)
         _copy(s.tally, 0, tallies, row * N_TALLIES, N_TALLIES)
-        n_distinct = _count_distinct(_find_terms(n_tokens, dictionary, s), s)
+        n_hits, n_distinct = _find_terms(n_tokens, dictionary, weights, width, s)
+        n_distinct = _count_distinct(n_hits, n_distinct, s)
         for c in range(n_classes):
             total = length = 0.0
             for k in range(n_distinct):
-                if k + _AHEAD < n_distinct:
-                    prefetch(weights, np.int64(distinct[k + _AHEAD]) * width)
-                value = 1.0 if is_binary or counts[k] == 1 else 1.0 + np.log(counts[k])
+                value = 1.0 if is_binary else _TF[counts[k]] if counts[k] < len(_TF) else 1.0 + np.log(counts[k])
                 at = np.int64(distinct[k]) * width + 2 * c
                 length += value * value * weights[at]
                 total += value * weights[at + 1]
@@ -786,7 +871,8 @@ def count_texts(
     for row in range(len(offsets) - 1):
         n_tokens = read_tokens(data, offsets[row], offsets[row + 1], dictionary, characters, s, None)
         _copy(s.tally, 0, tallies, row * N_TALLIES, N_TALLIES)
-        n_distinct = _count_distinct(_find_terms(n_tokens, dictionary, s), s)
+        n_hits, n_distinct = _find_terms(n_tokens, dictionary, _NO_WEIGHTS, 0, s)
+        n_distinct = _count_distinct(n_hits, n_distinct, s)
         _copy(s.distinct, 0, columns, filled, n_distinct)
         _copy(s.counts, 0, counts, filled, n_distinct)
         filled += n_distinct
