@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from sentiment_core.errors import Permanent
 from sentiment_core.text.kernel import (
+    BUCKET_BITS,
     COLUMN_BITS,
     DISPLACEMENT_BITS,
     EMAILS,
@@ -32,7 +33,6 @@ from sentiment_core.text.kernel import (
     NGRAM_MAX,
     NUMBERS,
     RULES,
-    SLOT_BITS,
     STEM,
     STOPS,
     U8,
@@ -48,7 +48,7 @@ from sentiment_core.text.kernel import (
     put,
     put_word,
 )  # fmt: skip
-from sentiment_core.text.machine import compiled, lowest_bit
+from sentiment_core.text.machine import compiled, lowest_bit, match8
 from sentiment_core.text.rules import NEGATIONS, TextRules
 from sentiment_core.text.stop_words import stop_words
 
@@ -58,7 +58,7 @@ _BITS = {
     "split_emoji": EMOJIS, "drop_stop_words": STOPS, "mark_negation": NEGATION, "stem": STEM,
 }  # fmt: skip
 _ENTRY_BITS = 64
-_MAX_SLOT_BITS = 26  # 512 MB
+_MAX_BUCKET_BITS = 23  # 512 MB
 _OK, _DOUBLED, _MALFORMED, _UNORDERED, _COLLISION, _TOO_MANY = range(6)
 _PROBLEMS = {
     _DOUBLED: "it stands there twice",
@@ -131,13 +131,13 @@ def _term_table(keys: U64, bits: int, n_words: int, vocabulary: Vocabulary, size
     # Eight bits a key let a ninth of the others pass; at most 512 KB, or it would not stay in the second cache.
     filter_bits = min(22, max(6, int(8 * len(keys)).bit_length()))
     bloom: U64 = np.zeros(1 << (filter_bits - 6), np.uint64)
-    # Up to 70 of 100 slots are taken: a smaller table is worth more than a shorter search.
-    for slot_bits in range(max(4, int(len(keys) / 0.7).bit_length()), _MAX_SLOT_BITS + 1):
-        key_bits = max(word_bits * int(sizes[NGRAM_MAX]), slot_bits, filter_bits)
-        if key_bits - slot_bits + DISPLACEMENT_BITS + column_bits > _ENTRY_BITS:
+    # Up to 80 of 100 entries are taken: a smaller table is worth more than a shorter search.
+    for bucket_bits in range(max(1, int(len(keys) / 6.4).bit_length()), _MAX_BUCKET_BITS + 1):
+        key_bits = max(word_bits * int(sizes[NGRAM_MAX]), bucket_bits, filter_bits)
+        if key_bits - bucket_bits + DISPLACEMENT_BITS + column_bits > _ENTRY_BITS:
             continue
-        terms: U64 = np.zeros(1 << slot_bits, np.uint64)
-        sizes[[WORD_BITS, KEY_BITS, SLOT_BITS, COLUMN_BITS]] = word_bits, key_bits, slot_bits, column_bits
+        terms = _lines(8 << bucket_bits)
+        sizes[[WORD_BITS, KEY_BITS, BUCKET_BITS, COLUMN_BITS]] = word_bits, key_bits, bucket_bits, column_bits
         problem, place = _enter_terms(keys, bits, sizes, terms, bloom)
         if problem == _DOUBLED:
             raise ValueError(f"term {vocabulary.terms[sizes[N_UNIGRAMS] + place]!r} of the dictionary: {_PROBLEMS[_DOUBLED]}")
@@ -175,7 +175,7 @@ def open_dictionary(folder: Path, vocabulary: Vocabulary, rules: TextRules) -> D
     fits = (
         [table.dtype for table in tables] == [np.dtype(np.uint64)] * 5 + [np.dtype(np.int64)]
         and sizes.shape == (8,)
-        and len(tables.terms) == 1 << int(sizes[SLOT_BITS])
+        and len(tables.terms) == 8 << int(sizes[BUCKET_BITS])
         and all(_is_power_of_two(len(table)) for table in (tables.words, tables.terms, tables.filter))
         and int(sizes[N_COLUMNS]) == len(vocabulary)
         and int(sizes[RULES]) == rule_bits(rules)
@@ -188,6 +188,13 @@ def open_dictionary(folder: Path, vocabulary: Vocabulary, rules: TextRules) -> D
             remedy="register the model again",
         )
     return tables
+
+
+def _lines(n: int) -> U64:
+    """Zeros that begin where a cache line begins."""
+    memory = np.zeros(n + 8, np.uint64)
+    first = -memory.ctypes.data % 64 // 8
+    return memory[first : first + n]
 
 
 def _is_power_of_two(n: int) -> bool:
@@ -272,26 +279,29 @@ def _move(table: U64, words: U64) -> int:  # pragma: no cover
 def _enter_terms(keys: U64, bits: int, sizes: I64, terms: U64, bloom: U64) -> tuple[int, int]:  # pragma: no cover
     """Fill table and filter; (problem, term): _TOO_MANY when an entry would lie too far from its slot."""
     word_bits, key_bits = np.uint64(sizes[WORD_BITS]), np.uint64(sizes[KEY_BITS])
-    slot_shift, column_bits = key_bits - np.uint64(sizes[SLOT_BITS]), np.uint64(sizes[COLUMN_BITS])
+    bucket_shift, column_bits = key_bits - np.uint64(sizes[BUCKET_BITS]), np.uint64(sizes[COLUMN_BITS])
     shift = key_bits - np.uint64(6 + lowest_bit(np.uint64(len(bloom))))
     word = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
-    last = np.uint64(len(terms) - 1)
+    last = np.uint64((len(terms) >> 3) - 1)
     for k in range(len(keys)):
         key = np.uint64(0)
         for place in range(sizes[NGRAM_MAX] - 1, -1, -1):
             key = (key << word_bits) | ((keys[k] >> np.uint64(bits * place)) & word)
         h = key_hash(key, key_bits)
-        if find_term(terms, h, slot_shift, column_bits):
+        if find_term(terms, h, bucket_shift, column_bits):
             return _DOUBLED, k
-        slot = h >> slot_shift
+        bucket = h >> bucket_shift
         displacement = np.uint64(0)
-        while terms[slot]:
-            slot = (slot + np.uint64(1)) & last
+        _, empty = match8(terms, np.int64(bucket << np.uint64(3)), column_bits, np.uint64(0))
+        while empty == 0:
+            bucket = (bucket + np.uint64(1)) & last
             displacement += np.uint64(1)
+            _, empty = match8(terms, np.int64(bucket << np.uint64(3)), column_bits, np.uint64(0))
         if displacement >> np.uint64(DISPLACEMENT_BITS):
             return _TOO_MANY, k
-        rest = ((h & ((np.uint64(1) << slot_shift) - np.uint64(1))) << np.uint64(DISPLACEMENT_BITS)) | displacement
-        terms[slot] = (rest << column_bits) | np.uint64(sizes[N_UNIGRAMS] + k + 1)
+        rest = ((h & ((np.uint64(1) << bucket_shift) - np.uint64(1))) << np.uint64(DISPLACEMENT_BITS)) | displacement
+        entry = (rest << column_bits) | np.uint64(sizes[N_UNIGRAMS] + k + 1)
+        terms[(bucket << np.uint64(3)) + np.uint64(lowest_bit(empty))] = entry
         bloom[h >> shift >> np.uint64(6)] |= np.uint64(1) << (h >> shift & np.uint64(63))
     return _OK, 0
 

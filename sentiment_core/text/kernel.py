@@ -39,7 +39,7 @@ from sentiment_core.text.characters import (
     flags_of,
     lower_of,
 )
-from sentiment_core.text.machine import classify64, compiled, load_u64, lowest_bit, n_bits, prefetch
+from sentiment_core.text.machine import classify64, compiled, load_u64, lowest_bit, match8, n_bits, prefetch
 from sentiment_core.text.porter import stem
 
 U8 = npt.NDArray[np.uint8]
@@ -86,9 +86,9 @@ class Dictionary(NamedTuple):
     words: U64
     """Open addressing, a power of two of slots: 43 bits of a word's hash, and its id + 1 (0: empty)."""
     terms: U64
-    """Terms of several words, a power of two of slots, eight bytes each: what the slot's number does not say of the key's
-    hash, how far the entry lies from its slot, column + 1 (0: empty). A key and its hash are one to one, so that
-    nothing is lost (quotienting; Knuth, 6.4, exercise 13)."""
+    """Terms of several words: a power of two of buckets of eight entries of eight bytes, each what the bucket's number does
+    not say of the key's hash, how many buckets behind its own it lies, column + 1 (0: empty). A key and its hash are one
+    to one, so that nothing is lost (quotienting; Knuth, 6.4, exercise 13)."""
     filter: U64
     """One bit for the top bits of every key's hash; a power of two of words."""
     stops: U64
@@ -99,11 +99,11 @@ class Dictionary(NamedTuple):
     """See the indices below."""
 
 
-N_UNIGRAMS, WORD_BITS, NGRAM_MAX, RULES, KEY_BITS, SLOT_BITS, COLUMN_BITS, N_COLUMNS = range(8)
-"""Terms of one word; bits of a word in a key; words of the longest term; rules as bits; bits of a key, of a slot's number,
+N_UNIGRAMS, WORD_BITS, NGRAM_MAX, RULES, KEY_BITS, BUCKET_BITS, COLUMN_BITS, N_COLUMNS = range(8)
+"""Terms of one word; bits of a word in a key; words of the longest term; rules as bits; bits of a key, of a bucket's number,
 of a column's number; terms."""
-DISPLACEMENT_BITS = 6
-"""How far from its slot an entry may lie, in bits."""
+DISPLACEMENT_BITS = 3
+"""How many buckets behind its own an entry may lie, in bits."""
 
 
 class Scratch(NamedTuple):
@@ -764,14 +764,14 @@ def _find_terms(
             keys[n_keys] = h
             n_keys += np.int64(bloom[h >> shift >> np.uint64(6)] >> (h >> shift & _63) & _ONE) & is_known & (ids[i + 2] >= 0)
     terms = dictionary.terms
-    slot_shift = key_bits - np.uint64(sizes[SLOT_BITS])
+    bucket_shift = key_bits - np.uint64(sizes[BUCKET_BITS])
     column_bits = np.uint64(sizes[COLUMN_BITS])
     for k in range(min(n_keys, _AHEAD)):
-        prefetch(terms, np.int64(keys[k] >> slot_shift))
+        prefetch(terms, np.int64(keys[k] >> bucket_shift << _3))
     for k in range(n_keys):
         if k + _AHEAD < n_keys:
-            prefetch(terms, np.int64(keys[k + _AHEAD] >> slot_shift))
-        column = np.int64(find_term(terms, keys[k], slot_shift, column_bits)) - 1
+            prefetch(terms, np.int64(keys[k + _AHEAD] >> bucket_shift << _3))
+        column = np.int64(find_term(terms, keys[k], bucket_shift, column_bits)) - 1
         hits[n_hits] = column
         n_hits += column >= 0
         prefetch(weights, column * width if column > 0 else 0)
@@ -779,18 +779,19 @@ def _find_terms(
 
 
 @compiled(is_inlined=True)
-def find_term(terms: U64, h: Any, slot_shift: Any, column_bits: Any) -> Any:  # pragma: no cover
-    """Column + 1 of the term whose key has a hash; 0 for none."""
-    last = np.uint64(len(terms) - 1)
-    slot = h >> slot_shift
-    wanted = (h & ((_ONE << slot_shift) - _ONE)) << np.uint64(DISPLACEMENT_BITS)
+def find_term(terms: U64, h: Any, shift: Any, column_bits: Any) -> Any:  # pragma: no cover
+    """Column + 1 of the term whose key has a hash; 0 for none. Eight entries, a cache line, are compared at once."""
+    n_buckets = np.uint64(len(terms) >> 3)
+    bucket = h >> shift
+    wanted = (h & ((_ONE << shift) - _ONE)) << np.uint64(DISPLACEMENT_BITS)
     while True:
-        entry = terms[slot]
-        if entry >> column_bits == wanted and entry != _ZERO:
-            return entry & ((_ONE << column_bits) - _ONE)
-        if entry == _ZERO:
+        equal, empty = match8(terms, np.int64(bucket << _3), column_bits, wanted)
+        equal &= ~empty
+        if equal:
+            return terms[(bucket << _3) + np.uint64(lowest_bit(equal))] & ((_ONE << column_bits) - _ONE)
+        if empty:
             return _ZERO
-        slot = (slot + _ONE) & last
+        bucket = (bucket + _ONE) & (n_buckets - _ONE)
         wanted += _ONE
 
 

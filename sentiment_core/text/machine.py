@@ -154,3 +154,24 @@ def classify64(_typing: Any, data: Any, index: Any) -> Any:
         return context.make_tuple(builder, signature.return_type, [builder.bitcast(mask, _I64) for mask in masks])
 
     return types.UniTuple(types.uint64, N_CLASSES)(data, index), code
+
+
+@intrinsic
+def match8(_typing: Any, data: Any, index: Any, _shift: Any, _wanted: Any) -> Any:
+    """Of eight uint64 from an index on (a cache line): which equal `_wanted` when shifted to the right by `_shift`, and which are 0."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes = ir.VectorType(_I64, 8)
+        place = builder.bitcast(_pointer(context, builder, signature, arguments), lanes.as_pointer())
+        entries = builder.load(place, align=8)
+
+        def spread(value: Any) -> Any:
+            one = builder.insert_element(ir.Constant(lanes, ir.Undefined), value, ir.Constant(_I32, 0))
+            return builder.shuffle_vector(one, ir.Constant(lanes, ir.Undefined), ir.Constant(ir.VectorType(_I32, 8), [0] * 8))
+
+        equal = builder.icmp_unsigned("==", builder.lshr(entries, spread(arguments[2])), spread(arguments[3]))
+        empty = builder.icmp_unsigned("==", entries, ir.Constant(lanes, [0] * 8))
+        masks = [builder.zext(builder.bitcast(mask, _I8), _I64) for mask in (equal, empty)]
+        return context.make_tuple(builder, signature.return_type, masks)
+
+    return types.UniTuple(types.uint64, 2)(data, index, types.uint64, types.uint64), code
