@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
+from sentiment_core.errors import Permanent
 from sentiment_core.text.dictionary import Vocabulary, compile_dictionary, open_dictionary, save_dictionary
 from sentiment_core.text.features import analyse, as_texts, score
 from sentiment_core.text.kernel import Dictionary
@@ -27,6 +28,9 @@ from sentiment_core.text.rules import TextRules
 _SLICE = 2_048
 _WEIGHTINGS = ("tfidf", "nbidf")
 _BINARY_CLASSES = 2
+_BLOCKS = ("words", "characters")
+_RULES = tuple(field.name for field in fields(TextRules) if not field.name.startswith("char_"))
+Tables = tuple[Dictionary, npt.NDArray[np.float64]]
 
 
 class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -40,7 +44,8 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Weightings: `tfidf`, 1 + log of the count times idf; `nbidf`, presence times idf times the smoothed log-count ratio
     of a class against the others (naive Bayes features; Wang and Manning 2012), one regression a class where there are
-    more than two. Rows have length one.
+    more than two. Rows have length one, those of words and those of runs of characters (`char_min` to `char_max`; for short
+    texts) each for itself.
 
     >>> model = SentimentClassifier(min_df=1).fit(["good film", "bad film"], ["positive", "negative"])
     >>> model.predict(["a good one"]).tolist()
@@ -62,6 +67,9 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ngram_max: int = 2,
         min_df: int = 2,
         max_features: int = 200_000,
+        char_min: int = 0,
+        char_max: int = 0,
+        max_chars: int = 200_000,
         weighting: str = "tfidf",
         C: float = 10.0,  # noqa: N803  # scikit-learn's name for it
         random_state: int | None = 0,
@@ -78,6 +86,9 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.ngram_max = ngram_max
         self.min_df = min_df
         self.max_features = max_features
+        self.char_min = char_min
+        self.char_max = char_max
+        self.max_chars = max_chars
         self.weighting = weighting
         self.C = C
         self.random_state = random_state
@@ -96,10 +107,13 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.weighting not in _WEIGHTINGS:
             raise ValueError(f"expected weighting to be one of {', '.join(_WEIGHTINGS)}, found {self.weighting!r}")
         self._forget()
-        vocabulary = learn_vocabulary(column, self.rules, min_df=self.min_df, max_features=self.max_features)
-        self.term_bytes_ = vocabulary.term_bytes
-        self.term_offsets_ = vocabulary.term_offsets
-        counts = analyse(column, self.dictionary, len(vocabulary)).counts
+        words = learn_vocabulary(column, self.rules, min_df=self.min_df, max_features=self.max_features)
+        self.term_bytes_, self.term_offsets_ = words.term_bytes, words.term_offsets
+        characters = Vocabulary.of([])
+        if self.char_max:
+            characters = learn_vocabulary(column, self.char_rules, min_df=self.min_df, max_features=self.max_chars)
+        self.char_bytes_, self.char_offsets_ = characters.term_bytes, characters.term_offsets
+        counts = sp.hstack([analyse(column, *block).counts for block in self._blocks()], format="csr")
         self.classes_ = np.unique(labels)
         if self.weighting == "tfidf":
             self._fit_tfidf(counts, labels, sample_weight)
@@ -130,7 +144,12 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _weigh(self, counts: sp.csr_matrix, place: int) -> sp.csr_matrix:
         """Rows of length one, as the regression of a class sees them; equals scikit-learn's TfidfTransformer for tfidf."""
-        values = (np.ones(len(counts.data)) if self._is_binary else 1 + np.log(counts.data)) * self.scale_[place][counts.indices]
+        blocks = [counts[:, : self._n_words], counts[:, self._n_words :]] if self.char_max else [counts]
+        scales = np.split(self.scale_[place], [self._n_words])
+        return sp.hstack([self._weigh_block(block, scale) for block, scale in zip(blocks, scales, strict=False)], format="csr")
+
+    def _weigh_block(self, counts: sp.csr_matrix, scale: npt.NDArray[np.float64]) -> sp.csr_matrix:
+        values = (np.ones(len(counts.data)) if self._is_binary else 1 + np.log(counts.data)) * scale[counts.indices]
         n_terms = np.diff(counts.indptr)
         squares = np.bincount(np.repeat(np.arange(counts.shape[0]), n_terms), values**2, minlength=counts.shape[0])
         values /= np.repeat(np.sqrt(np.where(squares > 0, squares, 1)), n_terms)
@@ -151,59 +170,93 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def examine(self, texts: Any) -> tuple[npt.NDArray[np.float64], dict[str, npt.NDArray[Any]]]:
         """Probabilities and the texts' statistics out of one pass on one core; releases the GIL."""
         check_is_fitted(self)
-        sums, statistics = score(as_texts(texts), self.dictionary, self.weights, is_binary=self._is_binary)
+        column = as_texts(texts)
+        words, *characters = self._tables()
+        sums, statistics = score(column, words[0], words[1], is_binary=self._is_binary)
+        for dictionary, weights in characters:
+            sums += score(column, dictionary, weights, is_binary=self._is_binary)[0]
         return self._probabilities(sums + self.intercept_), statistics
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The terms."""
+        """The terms of words."""
         return Vocabulary(self.term_bytes_, self.term_offsets_)
 
     @property
+    def characters(self) -> Vocabulary:
+        """The terms of characters; none where `char_max` is 0."""
+        return Vocabulary(self.char_bytes_, self.char_offsets_)
+
+    @property
     def rules(self) -> TextRules:
-        """What happens to a text before it is counted."""
-        return TextRules(**{field.name: getattr(self, field.name) for field in fields(TextRules)})
+        """What happens to a text before its words are counted."""
+        return TextRules(**{name: getattr(self, name) for name in _RULES})
 
     @property
-    def dictionary(self) -> Dictionary:
-        """The compiled vocabulary; built at the first use where it was not read from files."""
-        if "_dictionary" not in vars(self):
-            self._dictionary = compile_dictionary(self.vocabulary, self.rules)
-        return self._dictionary
-
-    @property
-    def weights(self) -> npt.NDArray[np.float64]:
-        """What the kernel adds up: terms by 2 x regressions, see `text.kernel.score_texts`."""
-        if "_weights" not in vars(self):
-            scale = np.broadcast_to(self.scale_, self.coef_.shape)
-            self._weights = np.ascontiguousarray(np.stack([scale**2, scale * self.coef_], axis=-1).transpose(1, 0, 2).reshape(
-                self.coef_.shape[1], -1
-            ))  # fmt: skip
-        return self._weights
+    def char_rules(self) -> TextRules:
+        """The same before its characters are counted."""
+        return TextRules(
+            strip_html=self.strip_html, lower_case=self.lower_case, stem=False, char_min=self.char_min, char_max=self.char_max
+        )
 
     @property
     def is_prepared(self) -> bool:
         """Whether the first text is scored as quickly as the next."""
-        return {"_dictionary", "_weights"} <= vars(self).keys()
+        return "_prepared" in vars(self)
 
     def prepare(self) -> Self:
         """Build what scoring needs, if that has not been done."""
-        _ = self.dictionary, self.weights
+        self._tables()
         return self
 
     def save_prepared(self, folder: Path) -> None:
         """Keep what `prepare` builds as files that can be mapped into memory."""
-        save_dictionary(self.dictionary, folder)
-        np.save(folder / "weights.npy", self.weights, allow_pickle=False)
+        for name, (dictionary, weights) in zip(_BLOCKS, self._tables(), strict=False):
+            save_dictionary(dictionary, folder / name)
+            np.save(folder / name / "weights.npy", weights, allow_pickle=False)
 
     def open_prepared(self, folder: Path) -> Self:
-        """Map what `save_prepared` kept; who calls has checked the folder's digest."""
-        dictionary = open_dictionary(folder, self.vocabulary, self.rules)
-        weights = np.load(folder / "weights.npy", mmap_mode="c", allow_pickle=False)
-        if weights.shape != (len(self.vocabulary), 2 * len(self.coef_)) or weights.dtype != np.float64:
-            raise ValueError(f"expected weights of {len(self.vocabulary):,} terms in {folder}, found shape {weights.shape}")
-        self._dictionary, self._weights = dictionary, weights
+        """Map what `save_prepared` kept; who calls has checked the folder's digest.
+
+        Raises:
+            Permanent: the files are not those of this model.
+        """
+        self._prepared = [
+            self._open_block(folder / name, vocabulary, rules)
+            for name, (vocabulary, rules) in zip(_BLOCKS, self._vocabularies(), strict=False)
+        ]
         return self
+
+    def _open_block(self, folder: Path, vocabulary: Vocabulary, rules: TextRules) -> Tables:
+        weights = np.load(folder / "weights.npy", mmap_mode="c", allow_pickle=False)
+        if weights.shape != (len(vocabulary), 2 * len(self.coef_)) or weights.dtype != np.float64:
+            raise Permanent(
+                f"weights in {folder}",
+                expected=f"two for each of {len(vocabulary):,} terms and {len(self.coef_)} scores",
+                found=f"shape {weights.shape} of {weights.dtype}",
+                remedy="register the model again",
+            )
+        return open_dictionary(folder, vocabulary, rules), weights
+
+    def _tables(self) -> list[Tables]:
+        """For words, and for characters where there are any: the compiled dictionary, and what the kernel adds up."""
+        if "_prepared" not in vars(self):
+            scale = np.broadcast_to(self.scale_, self.coef_.shape)
+            pairs = np.stack([scale**2, scale * self.coef_], axis=-1).transpose(1, 0, 2).reshape(self.coef_.shape[1], -1)
+            weights = [np.ascontiguousarray(part) for part in np.split(pairs, [self._n_words])]
+            self._prepared = [(block[0], part) for block, part in zip(self._blocks(), weights, strict=False)]
+        return self._prepared
+
+    def _blocks(self) -> list[tuple[Dictionary, int]]:
+        return [(compile_dictionary(vocabulary, rules), len(vocabulary)) for vocabulary, rules in self._vocabularies()]
+
+    def _vocabularies(self) -> list[tuple[Vocabulary, TextRules]]:
+        words = (self.vocabulary, self.rules)
+        return [words, (self.characters, self.char_rules)] if self.char_max else [words]
+
+    @property
+    def _n_words(self) -> int:
+        return len(self.term_offsets_) - 1
 
     @property
     def _is_binary(self) -> bool:
@@ -219,13 +272,11 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(softmax(scores, axis=1))
 
     def _forget(self) -> None:
-        for name in ("_dictionary", "_weights"):
-            self.__dict__.pop(name, None)
+        self.__dict__.pop("_prepared", None)
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = dict(super().__getstate__())
-        for name in ("_dictionary", "_weights"):  # tables are rebuilt from the arrays, or kept as files beside them
-            state.pop(name, None)
+        state.pop("_prepared", None)  # tables are rebuilt from the arrays, or kept as files beside them
         return state
 
 

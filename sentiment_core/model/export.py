@@ -19,7 +19,7 @@ _SCRIPT = Path(__file__).with_name("rebuild.py")
 
 
 def export_model(model: SentimentClassifier, folder: Path, about: dict[str, Any]) -> list[Path]:
-    """Write dictionary.parquet (term, and for each score its scale and weight), model.json and rebuild.py.
+    """Write dictionary.parquet (term, kind, and for each score its scale and weight), model.json and rebuild.py.
 
     Args:
         model: a fitted one.
@@ -50,11 +50,15 @@ def _scores(model: SentimentClassifier) -> list[str]:
 
 
 def _dictionary(model: SentimentClassifier) -> pa.Table:
-    vocabulary = model.vocabulary
-    terms = pa.Array.from_buffers(
-        pa.large_string(), len(vocabulary), [None, pa.py_buffer(vocabulary.term_offsets), pa.py_buffer(vocabulary.term_bytes)]
-    )
-    columns: dict[str, Any] = {"term": terms}
+    blocks = {"words": model.vocabulary, "characters": model.characters}
+    terms = [
+        pa.Array.from_buffers(
+            pa.large_string(), len(block), [None, pa.py_buffer(block.term_offsets), pa.py_buffer(block.term_bytes)]
+        )
+        for block in blocks.values()
+    ]
+    kinds = [name for name, block in blocks.items() for _ in range(len(block))]
+    columns: dict[str, Any] = {"term": pa.chunked_array(terms), "kind": pa.array(kinds, pa.string()).dictionary_encode()}
     for place, name in enumerate(_scores(model)):
         columns[f"scale_{name}"] = model.scale_[min(place, len(model.scale_) - 1)]
         columns[f"weight_{name}"] = model.coef_[place]
@@ -68,7 +72,8 @@ def _description(model: SentimentClassifier) -> dict[str, Any]:
         "classes": [str(name) for name in model.classes_],
         "scores": _scores(model),
         "counts": "presence" if is_presence else "1 + log(count)",
-        "norm": "counts x scale, rows of length one",
+        "norm": "counts x scale; rows of words and rows of characters each of length one",
+        "characters": [model.char_min, model.char_max] if model.char_max else None,
         "link": links[len(model.classes_) == 2],  # noqa: PLR2004
         "intercepts": model.intercept_.tolist(),
         "rules": model.rules.as_dict(),

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import hstack
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 
@@ -26,31 +27,50 @@ class RebuiltModel:
         frame = pd.read_parquet(folder / "dictionary.parquet")
         self.classes_ = np.array(model["classes"])
         self._link = model["link"]
-        self._counter = CountVectorizer(
-            analyzer=Analyser(model), vocabulary=frame["term"].tolist(), binary=model["counts"] == "presence", dtype=np.float64
-        )
+        self._analyser = Analyser(model)
+        kinds = {"words": self._analyser, "characters": self._analyser.characters}
+        self._blocks = [
+            (
+                frame["kind"] == kind,
+                CountVectorizer(
+                    analyzer=analyser,
+                    vocabulary=frame["term"][frame["kind"] == kind].tolist(),
+                    binary=model["counts"] == "presence",
+                    dtype=np.float64,
+                ),
+            )
+            for kind, analyser in kinds.items()
+            if (frame["kind"] == kind).any()
+        ]
+        self._is_sublinear = model["counts"] == "1 + log(count)"
         self._regressions = [
             _regression(model, frame, names) for names in ([model["scores"]] if model["link"] == "softmax" else [[n] for n in model["scores"]])
         ]  # fmt: skip
 
     def predict_proba(self, texts: list[str]) -> Any:
         """Probabilities, one row a text and one column a class."""
-        counts = self._counter.transform(texts)
-        found = [regression.predict_proba(weights.transform(counts)) for weights, regression in self._regressions]
+        counts = [(is_here, counter.transform(texts)) for is_here, counter in self._blocks]
+        found = [
+            regression.predict_proba(hstack([self._weigh(block, scale[is_here]) for is_here, block in counts], format="csr"))
+            for scale, regression in self._regressions
+        ]
         if self._link != "one against the rest":
             return found[0]
         each = np.column_stack([probabilities[:, 1] for probabilities in found])
         return each / each.sum(axis=1, keepdims=True)
 
+    def _weigh(self, counts: Any, scale: Any) -> Any:
+        weights = TfidfTransformer(sublinear_tf=self._is_sublinear)
+        weights.idf_ = scale.to_numpy()
+        return weights.transform(counts)
 
-def _regression(model: dict[str, Any], frame: pd.DataFrame, names: list[str]) -> tuple[TfidfTransformer, LogisticRegression]:
-    weights = TfidfTransformer(sublinear_tf=model["counts"] == "1 + log(count)")
-    weights.idf_ = frame[f"scale_{names[0]}"].to_numpy()
+
+def _regression(model: dict[str, Any], frame: pd.DataFrame, names: list[str]) -> tuple[pd.Series, LogisticRegression]:
     regression = LogisticRegression()
     regression.classes_ = np.array(model["classes"] if len(names) > 1 else [f"not {names[0]}", names[0]])
     regression.coef_ = frame[[f"weight_{name}" for name in names]].to_numpy().T
     regression.intercept_ = np.array([model["intercepts"][model["scores"].index(name)] for name in names])
-    return weights, regression
+    return frame[f"scale_{names[0]}"], regression
 
 
 class Analyser:
@@ -59,6 +79,11 @@ class Analyser:
     def __init__(self, model: dict[str, Any]) -> None:
         self._rules, self._patterns, self._masks = model["rules"], model["patterns"], model["masks"]
         self._stop_words = set(model["stop_words"])
+        if model["characters"]:
+            # scikit-learn's own, on texts that are cleaned already.
+            self._runs = CountVectorizer(
+                analyzer="char_wb", ngram_range=tuple(model["characters"]), lowercase=False
+            ).build_analyzer()
         self._token = re.compile(
             "|".join(f"(?P<{kind}>{pattern})" for kind, pattern in self._patterns.items() if kind not in ("html_tag", "number"))
         )
@@ -73,11 +98,17 @@ class Analyser:
         longest = range(1, self._rules["ngram_max"] + 1)
         return [" ".join(tokens[first : first + n]) for n in longest for first in range(len(tokens) - n + 1)]
 
-    def _tokens(self, text: str) -> list[str]:
+    def characters(self, text: str) -> list[str]:
+        """Runs of characters inside words, a blank on each side."""
+        return list(self._runs(self._cleaned(text)))
+
+    def _cleaned(self, text: str) -> str:
         if self._rules["strip_html"]:
             text = re.sub(self._patterns["html_tag"], " ", text)
-        if self._rules["lower_case"]:
-            text = text.lower()
+        return text.lower() if self._rules["lower_case"] else text
+
+    def _tokens(self, text: str) -> list[str]:
+        text = self._cleaned(text)
         found = [(match.lastgroup or "", match.group()) for match in self._token.finditer(text)]
         marks = self._marks(found)
         return [

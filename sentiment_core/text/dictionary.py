@@ -18,6 +18,8 @@ import numpy.typing as npt
 from sentiment_core.errors import Permanent
 from sentiment_core.text.kernel import (
     BUCKET_BITS,
+    CHAR_MAX,
+    CHAR_MIN,
     COLUMN_BITS,
     DISPLACEMENT_BITS,
     EMAILS,
@@ -28,6 +30,7 @@ from sentiment_core.text.kernel import (
     LOWER,
     MAX_WORDS,
     N_COLUMNS,
+    N_SIZES,
     N_UNIGRAMS,
     NEGATION,
     NGRAM_MAX,
@@ -49,7 +52,7 @@ from sentiment_core.text.kernel import (
     put_word,
 )  # fmt: skip
 from sentiment_core.text.machine import compiled, lowest_bit, match8
-from sentiment_core.text.rules import NEGATIONS, TextRules
+from sentiment_core.text.rules import MAX_LENGTHS, NEGATIONS, TextRules
 from sentiment_core.text.stop_words import stop_words
 
 MAX_NGRAM = 3
@@ -57,6 +60,7 @@ _BITS = {
     "lower_case": LOWER, "strip_html": HTML, "mask_urls": URLS, "mask_emails": EMAILS, "mask_numbers": NUMBERS,
     "split_emoji": EMOJIS, "drop_stop_words": STOPS, "mark_negation": NEGATION, "stem": STEM,
 }  # fmt: skip
+_BLANK, _NO_BLANK = 32, 255  # no byte of UTF-8 is 255: a run of characters may hold blanks and is one token
 _ENTRY_BITS = 64
 _MAX_BUCKET_BITS = 23  # 512 MB
 _OK, _DOUBLED, _MALFORMED, _UNORDERED, _COLLISION, _TOO_MANY = range(6)
@@ -102,16 +106,27 @@ def compile_dictionary(vocabulary: Vocabulary, rules: TextRules) -> Dictionary:
     """The kernel's tables of a vocabulary.
 
     Raises:
-        ValueError: a term that stands twice, or that no text can hold under the rules.
+        ValueError: a term that stands twice, or that no text can hold under the rules; lengths that make no sense.
     """
+    if rules.char_max and not (1 <= rules.char_min <= rules.char_max and rules.n_lengths <= MAX_LENGTHS):
+        raise ValueError(
+            f"expected up to {MAX_LENGTHS} lengths of character runs, from 1 on, found {rules.char_min} to {rules.char_max}"
+        )
     n_terms = len(vocabulary)
     table: U64 = np.zeros(2 * _n_slots(MAX_NGRAM * n_terms), np.uint64)
-    longest = min(rules.ngram_max, MAX_NGRAM)
+    longest = 1 if rules.char_max else min(rules.ngram_max, MAX_NGRAM)
     bits = 63 // longest if longest > 1 else 31
     keys: U64 = np.zeros(n_terms, np.uint64)
-    sizes = np.zeros(8, np.int64)
+    sizes = np.zeros(N_SIZES, np.int64)
     problem, place = _number_words(
-        _letters(vocabulary.term_bytes), vocabulary.term_offsets, longest, MAX_WORDS, table, keys, sizes
+        _letters(vocabulary.term_bytes),
+        vocabulary.term_offsets,
+        longest,
+        _NO_BLANK if rules.char_max else _BLANK,
+        MAX_WORDS,
+        table,
+        keys,
+        sizes,
     )
     if problem:
         raise ValueError(f"term {vocabulary.terms[place]!r} of the dictionary: {_PROBLEMS[problem]}")
@@ -121,6 +136,7 @@ def compile_dictionary(vocabulary: Vocabulary, rules: TextRules) -> Dictionary:
     if place >= 0:
         raise ValueError(f"word {place} of the dictionary: {_PROBLEMS[_COLLISION]}")
     sizes[[RULES, NGRAM_MAX, N_COLUMNS]] = rule_bits(rules), longest, n_terms
+    sizes[[CHAR_MIN, CHAR_MAX]] = rules.char_min, rules.char_max
     terms, bloom = _term_table(keys[n_unigrams:], bits, int(n_words), vocabulary, sizes)
     return Dictionary(words, terms, bloom, _hashes(stop_words()), _hashes(NEGATIONS), sizes)
 
@@ -174,11 +190,12 @@ def open_dictionary(folder: Path, vocabulary: Vocabulary, rules: TextRules) -> D
     sizes = tables.sizes
     fits = (
         [table.dtype for table in tables] == [np.dtype(np.uint64)] * 5 + [np.dtype(np.int64)]
-        and sizes.shape == (8,)
+        and sizes.shape == (N_SIZES,)
         and len(tables.terms) == 8 << int(sizes[BUCKET_BITS])
         and all(_is_power_of_two(len(table)) for table in (tables.words, tables.terms, tables.filter))
         and int(sizes[N_COLUMNS]) == len(vocabulary)
         and int(sizes[RULES]) == rule_bits(rules)
+        and (int(sizes[CHAR_MIN]), int(sizes[CHAR_MAX])) == (rules.char_min, rules.char_max)
     )
     if not fits:
         raise Permanent(
@@ -217,7 +234,7 @@ def _n_slots(n: int) -> int:
 
 @compiled(allocates=True)
 def _number_words(
-    letters: U8, offsets: I64, longest: int, most: int, table: U64, keys: U64, sizes: I64
+    letters: U8, offsets: I64, longest: int, blank: int, most: int, table: U64, keys: U64, sizes: I64
 ) -> tuple[int, int]:  # pragma: no cover
     """Give every word an id, words that are terms themselves first, and every term its key; (problem, term)."""
     n_terms = len(offsets) - 1
@@ -231,7 +248,7 @@ def _number_words(
         key = np.uint64(0)
         while first <= end:
             last = first
-            while last < end and letters[last] != 32:
+            while last < end and letters[last] != blank:
                 last += 1
             if last == first or n_tokens == longest:
                 return _MALFORMED, t

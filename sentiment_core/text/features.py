@@ -17,6 +17,8 @@ import scipy.sparse as sp
 from sentiment_core.text.characters import tables
 from sentiment_core.text.dictionary import texts_of
 from sentiment_core.text.kernel import (
+    CHAR_MAX,
+    CHAR_MIN,
     F64,
     I64,
     IS_HARD,
@@ -122,7 +124,7 @@ def _count(texts: pa.LargeStringArray, dictionary: Dictionary, n_columns: int) -
 def _counted(texts: pa.LargeStringArray, dictionary: Dictionary, tallies: I64) -> Any:
     data, offsets = texts_of(texts)
     # A token takes a byte, and begins at most so many terms; pages that are not reached are never made.
-    n_most = int(offsets[-1] - offsets[0] + len(texts)) * int(dictionary.sizes[NGRAM_MAX])
+    n_most = int(offsets[-1] - offsets[0] + len(texts)) * max(int(dictionary.sizes[NGRAM_MAX]), 3 * _n_lengths(dictionary))
     columns, counts = np.empty(n_most, np.int32), np.empty(n_most, np.int32)
     ends = np.zeros(len(texts), np.int64)
     count_texts(data, offsets, dictionary, tables(), _scratch(dictionary, offsets), columns, counts, ends, tallies.ravel())
@@ -157,12 +159,18 @@ def _score(texts: Any, dictionary: Dictionary, weights: F64, is_binary: bool, sc
 def _scratch(dictionary: Dictionary, offsets: I64) -> Scratch:
     """This thread's memory for a dictionary; its memo knows words of that one only."""
     longest = int(np.diff(offsets).max()) if len(offsets) > 1 else 0
-    known, size, memory = getattr(_memory, "held", (None, -1, None))
+    name = "characters" if _n_lengths(dictionary) else "words"
+    known, size, memory = getattr(_memory, name, (None, -1, None))
     if memory is None or known is not dictionary or size < longest:
         size = 1 << max(14, longest.bit_length())
-        memory = scratch(size)
-        _memory.held = (dictionary, size, memory) if longest < _KEPT_BYTES else (None, -1, None)
+        memory = scratch(size, _n_lengths(dictionary))
+        setattr(_memory, name, (dictionary, size, memory) if longest < _KEPT_BYTES else (None, -1, None))
     return memory
+
+
+def _n_lengths(dictionary: Dictionary) -> int:
+    least, most = int(dictionary.sizes[CHAR_MIN]), int(dictionary.sizes[CHAR_MAX])
+    return most - least + 1 if most else 0
 
 
 def _merged(first: I64, second: I64) -> I64:

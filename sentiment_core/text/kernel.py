@@ -99,9 +99,9 @@ class Dictionary(NamedTuple):
     """See the indices below."""
 
 
-N_UNIGRAMS, WORD_BITS, NGRAM_MAX, RULES, KEY_BITS, BUCKET_BITS, COLUMN_BITS, N_COLUMNS = range(8)
+N_UNIGRAMS, WORD_BITS, NGRAM_MAX, RULES, KEY_BITS, BUCKET_BITS, COLUMN_BITS, N_COLUMNS, CHAR_MIN, CHAR_MAX, N_SIZES = range(11)
 """Terms of one word; bits of a word in a key; words of the longest term; rules as bits; bits of a key, of a bucket's number,
-of a column's number; terms."""
+of a column's number; terms; shortest and longest run of characters (0: terms are made of tokens)."""
 DISPLACEMENT_BITS = 3
 """How many buckets behind its own an entry may lie, in bits."""
 
@@ -133,10 +133,11 @@ class Scratch(NamedTuple):
     tally: I64
 
 
-def scratch(longest: int) -> Scratch:
+def scratch(longest: int, n_lengths: int = 0) -> Scratch:
     """Memory for texts of up to `longest` bytes; pages that no text reaches are never touched."""
+    n_tokens = 3 * longest * max(1, n_lengths) + 64  # a character in a word of its own makes three runs of a length
     masks = np.zeros((7, (longest >> 6) + 3), np.uint64)
-    slots = 1 << max(10, int(12 * longest + 12).bit_length())
+    slots = 1 << max(10, int(4 * n_tokens).bit_length())
     return Scratch(
         memo=np.zeros(2 << _MEMO_BITS, np.uint64),
         words=masks[0],
@@ -149,14 +150,14 @@ def scratch(longest: int) -> Scratch:
         far_quotes=np.empty(longest // 3 + 2, np.int64),
         starts=np.empty(longest + 64, np.int32),
         ends=np.empty(longest + 64, np.int32),
-        ids=np.empty(longest + 64, np.int32),
+        ids=np.empty(n_tokens, np.int32),
         keys=np.empty(2 * longest + 8, np.uint64),
-        hits=np.empty(3 * longest + 8, np.int32),
+        hits=np.empty(n_tokens, np.int32),
         frequent=np.zeros(_N_FREQUENT + 1, np.int32),
-        distinct=np.empty(3 * longest + 8, np.int32),
-        counts=np.empty(3 * longest + 8, np.int32),
+        distinct=np.empty(n_tokens, np.int32),
+        counts=np.empty(n_tokens, np.int32),
         slots=np.empty(slots, np.int64),
-        buffer=np.zeros(2 * longest + SLACK, np.uint8),
+        buffer=np.zeros(3 * longest + SLACK, np.uint8),
         points=np.empty(2 * longest + SLACK, np.uint32),
         tail=np.zeros(64, np.uint8),
         tally=np.zeros(N_TALLIES, np.int64),
@@ -409,10 +410,16 @@ def read_tokens(
 ) -> int:  # pragma: no cover
     """A text's tokens as word ids into `s.ids` (-1: in no term), and its tallies; returns how many.
 
-    With a `vocabulary` (a tuple of arrays that `_word_id` fills) every token gets an id.
+    Where terms are made of characters, its runs of characters are its tokens. With a `vocabulary` (a tuple of arrays that
+    `_word_id` fills) every token gets an id.
     """
     rules = dictionary.sizes[RULES]
-    n_found = _find_tokens(_mark(data, start, end, rules, characters, s), s)
+    n_blocks = _mark(data, start, end, rules, characters, s)
+    if dictionary.sizes[CHAR_MAX]:
+        return _read_characters(
+            data, start, end, dictionary.sizes, dictionary.words, characters, s.spaces, s.buffer, s.starts, s.ids, vocabulary
+        )
+    n_found = _find_tokens(n_blocks, s)
     # Locals, because a tuple of arrays costs more to hand to a function than a look into the memo.
     masks, memo, ids, starts, ends = s.words, s.memo, s.ids, s.starts, s.ends
     table, stops, negators, buffer, points = dictionary.words, dictionary.stops, dictionary.negators, s.buffer, s.points
@@ -465,6 +472,40 @@ def read_tokens(
         n_words += np.int64(is_word)
         n_unknown += np.int64(is_word) & is_kept & (word < 0)
     s.tally[N_WORDS], s.tally[N_UNKNOWN] = n_words, n_unknown
+    return n_tokens
+
+
+@compiled
+def _read_characters(
+    data: U8, start: int, end: int, sizes: I64, words: U64, characters: CharacterTables, spaces: U64, buffer: U8, offsets: I32,
+    ids: I32, vocabulary: Any,
+) -> int:  # fmt: skip # pragma: no cover
+    """The runs of characters of a text, as scikit-learn's `char_wb` makes them: inside words, a blank on each side."""
+    n_tokens = i = 0
+    while i < end - start:
+        if _bit(spaces, i):
+            i += 1
+            continue
+        buffer[0] = 32
+        offsets[0] = 0
+        filled = n_points = 1
+        while not _bit(spaces, i):  # the text ends in a blank
+            offsets[n_points] = filled
+            n_points += 1
+            point, n_bytes = decode(data, start + i)
+            filled += encode(lower_of(point, characters) if sizes[RULES] & LOWER else point, buffer, filled)
+            i += n_bytes
+        buffer[filled] = 32
+        offsets[n_points] = filled
+        n_points += 1
+        offsets[n_points] = filled + 1
+        for length in range(sizes[CHAR_MIN], sizes[CHAR_MAX] + 1):
+            for first in range(max(1, n_points - length + 1)):
+                at, last = offsets[first], offsets[min(first + length, n_points)]
+                ids[n_tokens] = _run_id(buffer, np.int64(at), np.int64(last - at), words, vocabulary)
+                n_tokens += 1
+            if length >= n_points:  # the whole word with its blanks counts once
+                break
     return n_tokens
 
 
@@ -593,16 +634,22 @@ def _write_mask(mask: int, out: U8) -> int:  # pragma: no cover
 
 @compiled
 def _word_id(word: U8, n: int, words: U64, vocabulary: Any) -> int:  # pragma: no cover
-    h = hash_of(word, 0, n)
+    return _run_id(word, 0, n, words, vocabulary)
+
+
+@compiled
+def _run_id(letters: U8, at: int, n: int, words: U64, vocabulary: Any) -> int:  # pragma: no cover
+    """The id of so many bytes, -1 where there is none; a vocabulary gives one to what is new."""
+    h = hash_of(letters, at, n)
     if vocabulary is None:
         return np.int64(find_word(words, h)) - 1
-    table, starts, letters, used = vocabulary
+    table, starts, known_letters, used = vocabulary
     known = np.int64(find(table, h, h >> _31))
     if known:
         return known - 1
     place = used[0]
     put(table, h, h >> _31, np.uint64(place + 1))
-    _copy(word, 0, letters, starts[place], n)
+    _copy(letters, at, known_letters, starts[place], n)
     starts[place + 1] = starts[place] + n
     used[0] = place + 1
     return place

@@ -58,7 +58,7 @@ def learn_vocabulary(texts: pa.LargeStringArray, rules: TextRules, *, min_df: in
         ValueError: when there is no such term.
     """
     words, ids, ends = _number_all(_softened(texts) if rules.lower_case else texts, rules)
-    longest = rules.ngram_max
+    longest = 1 if rules.char_max else rules.ngram_max
     bits = 63 // longest if longest > 1 else 31
     if len(words) >> min(bits, 28):
         raise ValueError(
@@ -109,18 +109,24 @@ def _number_all(texts: pa.LargeStringArray, rules: TextRules) -> tuple[Vocabular
 def _number(texts: pa.LargeStringArray, rules: TextRules) -> tuple[Vocabulary, I32, I64]:
     data, offsets = texts_of(texts)
     longest = int(np.diff(offsets).max())
-    dictionary, memory = empty_dictionary(rules), scratch(longest)
-    n_bytes = int(offsets[-1] - offsets[0])
-    ids: I32 = np.empty(n_bytes + len(texts), np.int32)  # a token takes a byte at least; what is not reached costs nothing
+    dictionary, memory = empty_dictionary(rules), scratch(longest, rules.n_lengths)
+    # A token takes a byte at least, a character makes up to three runs of a length; what is not reached costs nothing.
+    n_most = (int(offsets[-1] - offsets[0]) + len(texts)) * max(1, 3 * rules.n_lengths)
+    ids: I32 = np.empty(n_most, np.int32)
     ends: I64 = np.zeros(len(texts), np.int64)
     vocabulary = _room(1 << 16, 1 << 20)
+    # Words and letters that a byte of text may bring: a token twice (marked as negated too), or runs of characters.
+    new_words = 3 * rules.n_lengths or 2
+    new_letters = new_words * 4 * (rules.char_max or 2)
     row = 0
     while True:
-        row = _number_texts(data, offsets, row, dictionary, tables(), memory, vocabulary, ids, ends)
+        row = _number_texts(
+            data, offsets, row, dictionary, tables(), memory, vocabulary, ids, ends, new_words, new_letters
+        )  # fmt: skip
         _, starts, letters, used = vocabulary
         if row == len(texts):
             break
-        vocabulary = _more_room(vocabulary, 2 * longest + SLACK)
+        vocabulary = _more_room(vocabulary, new_words * (longest + 1), new_letters * (longest + SLACK))
     n_words = int(used[0])
     return Vocabulary(letters[: starts[n_words]].copy(), starts[: n_words + 1].copy()), ids[: ends[-1]].copy(), ends
 
@@ -131,10 +137,10 @@ def _room(n_words: int, n_bytes: int) -> tuple[U64, I64, U8, I64]:
     )  # fmt: skip
 
 
-def _more_room(vocabulary: tuple[U64, I64, U8, I64], n_needed: int) -> tuple[U64, I64, U8, I64]:
+def _more_room(vocabulary: tuple[U64, I64, U8, I64], n_words: int, n_letters: int) -> tuple[U64, I64, U8, I64]:
     table, starts, letters, used = vocabulary
-    n_words = len(table) // 2 + 2 * n_needed  # a power of two is wanted of the table
-    grown = _room(1 << int(n_words - 1).bit_length(), 2 * len(letters) + 8 * n_needed)
+    n_slots = 1 << int(len(table) // 2 + n_words).bit_length()  # a power of two is wanted of the table
+    grown = _room(n_slots, 2 * len(letters) + n_letters)
     grown[1][: len(starts)] = starts
     grown[2][: len(letters)] = letters
     grown[3][:] = used
@@ -152,16 +158,16 @@ def _rehash(table: U64, larger: U64) -> None:  # pragma: no cover
 @compiled(allocates=True)
 def _number_texts(
     data: U8, offsets: I64, row: int, dictionary: Dictionary, characters: CharacterTables, s: Scratch, vocabulary: Any,
-    ids: I32, ends: I64,
+    ids: I32, ends: I64, new_words: int, new_letters: int,
 ) -> int:  # fmt: skip # pragma: no cover
     """Number the tokens of texts from a row on; returns the row before which there was no more room for new words."""
     table, starts, letters, used = vocabulary
     filled = ends[row - 1] if row else 0
     while row < len(offsets) - 1:
         n_bytes = offsets[row + 1] - offsets[row]
-        # Every token may bring two words, one of them marked as negated.
-        n_words = used[0] + 2 * (n_bytes + 1)
-        if 4 * n_words > len(table) or n_words + 2 > len(starts) or starts[used[0]] + 12 * n_bytes + 200 > len(letters):
+        n_words = used[0] + new_words * (n_bytes + 1)
+        n_letters = starts[used[0]] + new_letters * (n_bytes + SLACK)
+        if 4 * n_words > len(table) or n_words + 2 > len(starts) or n_letters > len(letters):
             return row
         n_tokens = read_tokens(data, offsets[row], offsets[row + 1], dictionary, characters, s, vocabulary)
         ids[filled : filled + n_tokens] = s.ids[:n_tokens]

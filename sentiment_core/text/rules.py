@@ -26,6 +26,8 @@ NEGATIONS = (
     "none", "noone", "not", "nothing", "nowhere", "shouldnt", "wont", "wouldnt",
 )  # fmt: skip
 CLAUSE_ENDS = ".:;!?"
+MAX_LENGTHS = 8
+"""Lengths of character runs that memory is set aside for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,15 @@ class TextRules:
     """Words are cut to their stem by Porter's algorithm, as NLTK extends it."""
     ngram_max: int = 2
     """Terms are runs of one to so many tokens, joined by a blank."""
+    char_min: int = 0
+    char_max: int = 0
+    """Terms are, when not 0, runs of so many characters inside words with a blank on each side (scikit-learn's `char_wb`)
+    instead: of the rules above only tags and case matter then."""
+
+    @property
+    def n_lengths(self) -> int:
+        """How many lengths of character runs there are; 0 for tokens."""
+        return self.char_max - self.char_min + 1 if self.char_max else 0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values by name."""

@@ -18,6 +18,7 @@ MODELS = [
     ("imdb_train.parquet", "positive", {}, 3_000),
     ("amazon_books_electronics.parquet", "positive", {"mark_negation": True}, 4_000),
     ("flipkart_train.parquet", "positive", {"stem": False, "ngram_max": 3}, 3_668),
+    ("flipkart_train.parquet", "positive", {"char_min": 3, "char_max": 5}, 3_668),
     ("youtube_train.parquet", "label", {"split_emoji": True}, 14_691),
     ("youtube_train.parquet", "label", {**EVERYTHING, "weighting": "nbidf"}, 14_691),
 ]

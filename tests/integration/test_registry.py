@@ -173,7 +173,8 @@ def test_nothing_in_the_artefact_is_pickle(registry, registered, tmp_path):
 def test_a_version_is_opened_with_its_compiled_dictionary_mapped_from_files(registry, registered, candidate):
     opened = registry.open(registered).estimator
     assert opened.is_prepared
-    for table in (*opened.dictionary, opened.weights):
+    dictionary, weights = opened._tables()[0]
+    for table in (*dictionary, weights):
         assert isinstance(table.base, mmap.mmap) or isinstance(table, np.memmap) or not table.size
     assert (opened.predict_proba(TEXTS) == candidate.estimator.predict_proba(TEXTS)).all()
 

@@ -37,8 +37,18 @@ UNSEEN = st.lists(st.one_of(st.lists(WORDS, max_size=20).map(" ".join), st.text(
         ({"weighting": "nbidf"}, TWO),
         ({"weighting": "nbidf"}, THREE),
         (EVERY_RULE, TWO),
+        ({"char_min": 3, "char_max": 5}, THREE),
+        ({"char_min": 2, "char_max": 3, "weighting": "nbidf"}, TWO),
     ],
-    ids=["tfidf", "three classes", "naive Bayes features", "naive Bayes features of three classes", "every rule"],
+    ids=[
+        "tfidf",
+        "three classes",
+        "naive Bayes features",
+        "naive Bayes features of three classes",
+        "every rule",
+        "characters",
+        "characters as naive Bayes features",
+    ],
 )
 def exported(request, tmp_path_factory):
     parameters, labels = request.param
@@ -62,7 +72,7 @@ def test_the_files_say_what_they_are(exported):
     description = json.loads((folder / "model.json").read_text())
     assert description["model_version"] == 3
     assert description["rules"]["ngram_max"] == model.ngram_max
-    assert pq.read_table(folder / "dictionary.parquet")["term"].to_pylist() == model.vocabulary.terms
+    assert pq.read_table(folder / "dictionary.parquet")["term"].to_pylist() == model.vocabulary.terms + model.characters.terms
 
 
 def test_the_script_needs_nothing_of_ours(exported, tmp_path):

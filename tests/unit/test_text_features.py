@@ -134,6 +134,34 @@ def test_a_corpus_with_more_words_than_there_is_room_for_at_first_is_learnt():
     assert sorted(vocabulary.terms) == sorted(f"word{k}" for k in range(150_000))
 
 
+@settings(max_examples=200)
+@given(TEXTS, st.booleans(), st.booleans(), st.integers(1, 4), st.integers(0, 3))
+def test_runs_of_characters_equal_those_of_scikit_learn(texts, strip_html, lower_case, least, more):
+    rules = TextRules(strip_html=strip_html, lower_case=lower_case, char_min=least, char_max=least + more)
+
+    def cleaned(text):
+        text = re.sub(HTML_TAG, " ", text) if strip_html else text
+        return text.lower() if lower_case else text
+
+    peer = CountVectorizer(analyzer="char_wb", ngram_range=(least, least + more), preprocessor=cleaned)
+    try:
+        expected = peer.fit_transform(texts)
+    except ValueError:
+        with pytest.raises(ValueError, match="no term"):
+            learn_vocabulary(as_texts(texts), rules, min_df=1, max_features=100_000)
+        return
+    vocabulary = learn_vocabulary(as_texts(texts), rules, min_df=1, max_features=100_000)
+    assert sorted(vocabulary.terms) == peer.get_feature_names_out().tolist()
+    counts = counted(texts, vocabulary, rules).counts.toarray()
+    assert (counts[:, np.argsort(vocabulary.terms)] == expected.toarray()).all()
+
+
+@pytest.mark.parametrize(("least", "most"), [(0, 3), (4, 3), (1, 9)])
+def test_lengths_of_runs_that_make_no_sense_are_refused(least, most):
+    with pytest.raises(ValueError, match="lengths of character runs"):
+        compile_dictionary(Vocabulary.of(["a"]), TextRules(char_min=least, char_max=most))
+
+
 @given(st.sets(st.text(min_size=1, max_size=12)))
 def test_a_dictionary_survives_its_arrays(terms):
     packed = Vocabulary.of(sorted(terms))
