@@ -1,7 +1,8 @@
-"""Makes .venv out of requirements.txt; standard library only, because nothing is installed yet.
+"""Makes .venv out of requirements.txt and compiles what reads texts; standard library only, because nothing is installed yet.
 
-Called by setup.sh with what .venv is made from; writes that into .venv/.made-from last, so that a set-up that was
-interrupted is taken up again. Two at once wait for each other.
+Called by setup.sh with what .venv is made from, and a checksum of the sources that are compiled; writes them into
+.venv/.made-from and .venv/.warmed last, so that a set-up that was interrupted is taken up again. Two at once wait for
+each other. A changed file of sentiment_core/text is compiled at the next make target, and nothing is installed for it.
 """
 
 import configparser
@@ -18,12 +19,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 VENV = REPOSITORY / ".venv"
 PYTHON = VENV / "bin" / "python"
 MARK = VENV / ".made-from"
+WARMED = VENV / ".warmed"
 PLACE = VENV / ".made-at"
 UNFINISHED = VENV / ".unfinished"
 
 
-def main(wanted: str) -> None:
-    """Bring .venv to what is wanted."""
+def main(wanted: str, sources: str) -> None:
+    """Bring .venv to what is wanted, and compiled code to its sources."""
     (REPOSITORY / ".local").mkdir(mode=0o700, exist_ok=True)
     with (REPOSITORY / ".local" / "set-up.lock").open("a") as lock:
         try:
@@ -31,14 +33,19 @@ def main(wanted: str) -> None:
         except OSError:
             say("Another set-up is at work here; waiting for it.")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (MARK.exists() and MARK.read_text(encoding="utf-8") == wanted and PYTHON.exists()):
+        began = time.monotonic()
+        is_made = MARK.exists() and MARK.read_text(encoding="utf-8") == wanted and PYTHON.exists()
+        if not is_made:
             set_up(wanted)
+        if not (is_made and is_warm(sources)):
+            warm(sources)
+            say(f"Set up in {time.monotonic() - began:.0f} s.")
 
 
 def set_up(wanted: str) -> None:
     """Create what is missing, install, and write the mark."""
-    began = time.monotonic()
     MARK.unlink(missing_ok=True)
+    WARMED.unlink(missing_ok=True)  # other packages compile to other code
     if not is_sound():
         say(f"Creating .venv with Python {sys.version.split()[0]} ({sys.executable})")
         shutil.rmtree(VENV, ignore_errors=True)
@@ -54,7 +61,22 @@ def set_up(wanted: str) -> None:
     install_ourselves()
     UNFINISHED.unlink()
     MARK.write_text(wanted, encoding="utf-8")
-    say(f"Set up in {time.monotonic() - began:.0f} s.")
+
+
+def is_warm(sources: str) -> bool:
+    """Whether these sources are compiled, and what came of it is still there; setup.sh asks the same."""
+    if not WARMED.exists():
+        return False
+    compiled_from, place = [*WARMED.read_text(encoding="utf-8").splitlines(), "", ""][:2]
+    return compiled_from == sources and (not place or Path(place).exists())
+
+
+def warm(sources: str) -> None:
+    """Compile, and note where the file lies that says so: nowhere, where nothing can be kept."""
+    WARMED.unlink(missing_ok=True)
+    say("Compiling (once, about 20 s)")
+    place = call([str(PYTHON), "-P", "-m", "sentiment_core.warm"], captures=True).strip()
+    WARMED.write_text(f"{sources}\n{place}\n", encoding="utf-8")
 
 
 def install(pip: list[str]) -> None:
@@ -100,19 +122,19 @@ def install_ourselves() -> None:
     command.chmod(0o755)
 
 
-def call(command: list[str], *, quiet: bool = False) -> None:
-    """Run a program; what it says is shown unless `quiet`, where it is in the error."""
+def call(command: list[str], *, quiet: bool = False, captures: bool = False) -> str:
+    """Run a program; what it says is shown unless `quiet`, where it is in the error; `captures` returns what it prints."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    output = subprocess.PIPE if quiet else None
-    subprocess.run(
+    done = subprocess.run(
         command,
         check=True,
         env=environment,
-        stdout=output,
+        stdout=subprocess.PIPE if quiet or captures else None,
         stderr=subprocess.STDOUT if quiet else None,
         text=True,
         cwd=REPOSITORY,
     )
+    return done.stdout or ""
 
 
 def say(words: str) -> None:
@@ -122,7 +144,7 @@ def say(words: str) -> None:
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1])
+        main(*sys.argv[1:])
     except subprocess.CalledProcessError as problem:
         sys.exit(f"The set-up failed: {problem}. What it says above tells why; run make again when it is mended.")
     except KeyboardInterrupt:

@@ -5,11 +5,16 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 here=$(pwd -P)
 
-# What .venv was made from, and where: moving the folder or changing a pin makes it anew.
+# What .venv was made from, and where: moving the folder or changing a pin makes it anew. And the sources of what it compiled.
 wanted=$(cksum requirements.txt include/set_up.py)" $here"
-if [ -x .venv/bin/python ] && [ -f .venv/.made-from ]; then
+sources=$(cat sentiment_core/warm.py sentiment_core/text/*.py | cksum)
+if [ -x .venv/bin/python ] && [ -f .venv/.made-from ] && [ -f .venv/.warmed ]; then
     made=$(cat .venv/.made-from)
-    [ "$made" = "$wanted" ] && exit 0
+    {
+        read -r warmed
+        read -r place # empty where compiled code cannot be kept
+    } <.venv/.warmed
+    [ "$made" = "$wanted" ] && [ "$warmed" = "$sources" ] && { [ -z "$place" ] || [ -f "$place" ]; } && exit 0
 fi
 
 # A version manager's shim answers to a name without being able to run: every candidate is tried.
@@ -62,4 +67,4 @@ if ! find_python; then
         "macOS: brew install python@3.12; anywhere: uv python install 3.12) and run make again." >&2
     exit 1
 fi
-exec "$python" -I include/set_up.py "$wanted"
+exec "$python" -I include/set_up.py "$wanted" "$sources"

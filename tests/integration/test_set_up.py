@@ -14,6 +14,18 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 UV = re.search(r"^uv==\S+", (REPOSITORY / "requirements.txt").read_text(), re.MULTILINE)
 
+# Where the compiler stands: what it would take 20 s for is a file in the place that compiled code has.
+_WARM = """
+import pathlib, sys, time
+done = pathlib.Path("compiled") / "complete"
+done.parent.mkdir(exist_ok=True)
+print("at it", file=sys.stderr, flush=True)
+while pathlib.Path("wait").exists():
+    time.sleep(0.05)
+done.write_text("")
+print(done.resolve())
+"""
+
 
 def _make(folder: Path, *targets: str, **environ: str) -> "subprocess.CompletedProcess[str]":
     """As a person would type it whose environment has nothing but the usual PATH."""
@@ -34,6 +46,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     package = folder / "sentiment_core" / "cli"
     package.mkdir(parents=True)
     (package / "__main__.py").write_text("import sys; print('the command', sys.argv[1:])\n")
+    (folder / "sentiment_core" / "warm.py").write_text(_WARM)
+    (folder / "sentiment_core" / "text").mkdir()
+    (folder / "sentiment_core" / "text" / "kernel.py").write_text("")
     done = _make(folder, "set-up")
     if done.returncode and re.search(r"No matching distribution|Connection|resolution", done.stderr):
         pytest.skip(f"no package index in reach: {done.stderr.splitlines()[-1]}")
@@ -53,6 +68,43 @@ def test_a_second_time_does_nothing_and_takes_no_time(clone: Path) -> None:
     began = time.monotonic()
     assert _make(clone, "set-up").stdout == ""
     assert time.monotonic() - began < 1
+
+
+def test_changed_sources_are_compiled_and_nothing_is_installed(clone: Path) -> None:
+    (clone / "sentiment_core" / "text" / "kernel.py").write_text("# renewed\n")
+    said = _make(clone, "set-up").stdout
+    assert "Compiling (once" in said
+    assert "Installing" not in said
+    assert _make(clone, "set-up").stdout == ""
+
+
+def test_compiled_code_that_was_removed_is_compiled_again(clone: Path) -> None:
+    shutil.rmtree(clone / "compiled")
+    assert "Compiling (once" in _make(clone, "set-up").stdout
+    assert (clone / "compiled" / "complete").exists()
+
+
+def test_compiling_that_was_interrupted_is_done_again(clone: Path) -> None:
+    (clone / "wait").touch()
+    (clone / "sentiment_core" / "text" / "kernel.py").write_text("# interrupted\n")
+    process = subprocess.Popen(["make", "set-up"], cwd=clone, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "at it\n"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    (clone / "wait").unlink()
+    assert "Compiling (once" in _make(clone, "set-up").stdout
+    assert _make(clone, "set-up").stdout == ""
+
+
+def test_compiling_that_fails_fails_the_set_up(clone: Path) -> None:
+    program = clone / "sentiment_core" / "warm.py"
+    program.write_text("raise SystemExit('no memory')\n")
+    done = _make(clone, "set-up")
+    assert done.returncode != 0
+    assert "no memory" in done.stderr
+    program.write_text(_WARM)
+    assert "Compiling (once" in _make(clone, "set-up").stdout
 
 
 def test_a_changed_pin_is_installed(clone: Path) -> None:
