@@ -191,7 +191,7 @@ def test_a_version_without_a_compiled_dictionary_is_compiled_with_a_warning(regi
 
 def test_a_changed_dictionary_is_fetched_anew(registry, registered, candidate, tmp_path):
     registry.open(registered)
-    with (tmp_path / "models" / registered.digest / "prepared" / "terms.npy").open("r+b") as stream:
+    with (tmp_path / "models" / registered.digest / "prepared" / "words" / "terms.npy").open("r+b") as stream:
         stream.seek(-8, os.SEEK_END)
         stream.write(b"\x01" * 8)
     assert (registry.open(registered).estimator.predict_proba(TEXTS) == candidate.estimator.predict_proba(TEXTS)).all()
