@@ -107,6 +107,7 @@ def kernel(bench: Bench) -> Iterator[Row]:
     yield from _kernel(bench, "plain-1m", [SCIKIT_LEARN, PYFUNC, HASHING, CLEAN_STEM, LIMIT], with_peers=bench.with_peers)
     yield from _kernel(bench, "plain-100k", [SCIKIT_LEARN, LIMIT], goals={LIMIT: 0.15})
     yield from _kernel(bench, "default", [SCIKIT_LEARN, PYFUNC, LIMIT])
+    yield from _kernel(bench, "naive-bayes", [SCIKIT_LEARN, LIMIT])
 
 
 def _kernel(
