@@ -29,8 +29,8 @@ from sentiment_core.text.porter import stem_word
 from sentiment_core.text.rules import TextRules
 
 MARK = "complete"
-# A process that still runs older code may write there: only what is older than a day goes.
-_KEPT_S = 24 * 3600
+# A process that still runs older code may write there, and a branch may come back: only what is older than a week goes.
+_KEPT_S = 7 * 24 * 3600
 # Longer than the room that learning begins with, which then has to grow.
 _N_LONG = 4_000
 
@@ -45,7 +45,7 @@ def warm() -> Path | None:
     kept = function.stats.cache_path
     if kept is None:
         return None
-    mark = Path(kept).parent / MARK
+    mark = next(folder for folder in (Path(kept), *Path(kept).parents) if folder.name.startswith("compiled-")) / MARK
     if not (mark.exists() and mark.read_text(encoding="utf-8") == _made_for()):
         mark.unlink(missing_ok=True)
         command = [sys.executable, "-P", "-m", "sentiment_core.warm", "learning"]

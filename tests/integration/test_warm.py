@@ -75,11 +75,11 @@ def test_a_second_time_compiles_nothing_and_a_lost_mark_is_written_again() -> No
     assert mark.read_text() == content
 
 
-def test_code_of_older_sources_goes_after_a_day(tmp_path: Path) -> None:
+def test_code_of_older_sources_goes_after_a_week(tmp_path: Path) -> None:
     ours, older, recent, others = (tmp_path / name for name in ("compiled-1", "compiled-2", "compiled-3", "kept"))
     for folder in (ours, older, recent, others):
         folder.mkdir()
     for folder in (ours, older, others):
-        os.utime(folder, (0, time.time() - 2 * 24 * 3600))
+        os.utime(folder, (0, time.time() - 8 * 24 * 3600))
     warm._forget_older(ours)
     assert sorted(tmp_path.iterdir()) == sorted([ours, recent, others])
