@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml  # type: ignore[import-untyped]  # comes with MLflow
 
-from sentiment_core import schema
+from sentiment_core import memory, schema
 from sentiment_core.domain import ModelRef
 from sentiment_core.errors import Permanent
 
@@ -112,6 +112,7 @@ def load_estimator(folder: Path) -> Any:
     if not types <= set(TRUSTED_TYPES):
         raise _untrusted(folder, "no types but " + ", ".join(TRUSTED_TYPES), ", ".join(sorted(types - set(TRUSTED_TYPES))))
     estimator = skops.io.load(folder / _MODEL_FILE, trusted=list(TRUSTED_TYPES))
+    memory.trim()  # skops reads the file twice, and each array as bytes first
     if (folder / _PREPARED).is_dir():
         return estimator.open_prepared(folder / _PREPARED)
     log.warning("%s holds no compiled dictionary, it is compiled now; models registered anew bring theirs", folder)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sentiment_core import memory
 from sentiment_core.errors import Permanent
 from sentiment_core.pipeline import pipelined
 from sentiment_core.stages.services import Services
@@ -58,6 +59,7 @@ def score_stream(
         writer: takes the scored rows in order.
         on_progress: told after every batch.
     """
+    memory.return_batches()
     started, progress = time.monotonic(), Progress()
     with closing(pipelined(_read(services, source, progress), lambda sheet: _score(model, sheet))) as scored:
         for table, text_bytes in scored:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from sentiment_core import memory
 from sentiment_core.domain import ModelRef, ObjectVersion, Reject, ReviewBatch, ScoredBatch
 from sentiment_core.errors import Permanent, Transient
 from sentiment_core.pipeline import pipelined
@@ -100,6 +101,7 @@ def score_objects(
     """
     from sentiment_core.store.ledger import new_objects
 
+    memory.return_batches()
     model = services.registry.open(ref)
     objects = [_from_json(value) for value in batch]
     # What the ledger knows (a task that is tried again) may not be needed, so that it is not read before staging asks.
