@@ -22,6 +22,7 @@ from sentiment_core.errors import Permanent
 
 # Everything a stored model may be made of besides numpy arrays and plain values.
 TRUSTED_TYPES = ("sentiment_core.model.estimator.SentimentClassifier",)
+_STATE = {"term_bytes_", "char_bytes_", "scale_", "coef_", "intercept_", "classes_", "char_max"}
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 _MODEL_FILE = "model.skops"
@@ -113,6 +114,13 @@ def load_estimator(folder: Path) -> Any:
         raise _untrusted(folder, "no types but " + ", ".join(TRUSTED_TYPES), ", ".join(sorted(types - set(TRUSTED_TYPES))))
     estimator = skops.io.load(folder / _MODEL_FILE, trusted=list(TRUSTED_TYPES))
     memory.trim()  # skops reads the file twice, and each array as bytes first
+    if missing := _STATE - vars(estimator).keys():
+        raise Permanent(
+            f"model {folder.name}",
+            expected="the arrays that this version of the product reads",
+            found=f"none named {', '.join(sorted(missing))}: an earlier version made it",
+            remedy="train it anew: a run of the DAG retrain_model, or `make demo`",
+        )
     if (folder / _PREPARED).is_dir():
         return estimator.open_prepared(folder / _PREPARED)
     log.warning("%s holds no compiled dictionary, it is compiled now; models registered anew bring theirs", folder)

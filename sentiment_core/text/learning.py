@@ -170,7 +170,8 @@ def _number_texts(
         if 4 * n_words > len(table) or n_words + 2 > len(starts) or n_letters > len(letters):
             return row
         n_tokens = read_tokens(data, offsets[row], offsets[row + 1], dictionary, characters, s, vocabulary)
-        ids[filled : filled + n_tokens] = s.ids[:n_tokens]
+        for k in range(n_tokens):
+            ids[filled + k] = s.ids[k]
         filled += n_tokens
         ends[row] = filled
         row += 1

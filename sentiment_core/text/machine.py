@@ -5,19 +5,20 @@ bounds: a load reads as many bytes as its name says from the index on.
 
 What is compiled is kept on disk. numba looks only at a function's own file to see whether it is out of date, and
 functions of several files are compiled into one; so the folder's name is a digest of all of them, and code that has
-changed is never run in its old form.
+changed is never run in its old form. It lies in the user's cache: clones, and the copies that travel with models, share it.
 """
 
 import hashlib
 import os
 from collections.abc import Callable
+from fcntl import LOCK_EX, flock
 from functools import cache
 from pathlib import Path
 from typing import Any, overload
 
 from llvmlite import ir
 from numba import config, njit, types
-from numba.core import cgutils
+from numba.core import caching, cgutils
 from numba.extending import intrinsic
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
@@ -42,14 +43,45 @@ def compiled(function: Function | None = None, *, is_inlined: bool = False, allo
     """
 
     def decorate(chosen: Function) -> Function:
-        # Its own folder for our functions only; other users of numba in this process keep theirs.
-        before, config.CACHE_DIR = config.CACHE_DIR, str(_folder() or "")
+        if _folder() is None:
+            return njit(chosen, nogil=True, _nrt=allocates, forceinline=is_inlined)
+        # Its own place for our functions only; other users of numba in this process keep theirs.
+        before, config.CACHE_LOCATOR_CLASSES = config.CACHE_LOCATOR_CLASSES, f"{__name__}._Place"
         try:
-            return njit(chosen, nogil=True, cache=_folder() is not None, _nrt=allocates, forceinline=is_inlined)
+            done = njit(chosen, nogil=True, cache=True, _nrt=allocates, forceinline=is_inlined)
         finally:
-            config.CACHE_DIR = before
+            config.CACHE_LOCATOR_CLASSES = before
+        _one_at_a_time(done._cache._cache_file)  # noqa: SLF001  # numba offers no other way to it
+        return done
 
     return decorate if function is None else decorate(function)
+
+
+class _Place(caching.UserProvidedCacheLocator):  # type: ignore[misc]  # numba has no types
+    """Where compiled code of a function lies: not by the file's path, so that clones of the same sources share it."""
+
+    @classmethod
+    def from_function(cls, function: Function, file: str) -> "_Place":
+        return cls(function, file)
+
+    def get_cache_path(self) -> str:
+        return str(_folder())
+
+    def get_source_stamp(self) -> str:
+        # Not the file's time, which differs from clone to clone: the folder's name is a digest of the sources.
+        return Path(self.get_cache_path()).name
+
+
+def _one_at_a_time(file: caching.IndexDataCacheFile) -> None:
+    """Two processes that compile a function for different arguments at once must not give their code one name."""
+    save = file.save
+
+    def save_alone(key: Any, data: Any) -> None:
+        with (Path(file._cache_path) / "lock").open("a") as lock:  # noqa: SLF001
+            flock(lock, LOCK_EX)
+            save(key, data)
+
+    file.save = save_alone
 
 
 @cache
@@ -57,10 +89,11 @@ def _folder() -> Path | None:
     """Where compiled code is kept; None where nothing can be written, and every process compiles for itself."""
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()[:16]
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    for parent in (Path(__file__).parent / "__pycache__", home / "sentiment-batch"):
+    for parent in (home / "sentiment-batch", Path(__file__).parent / "__pycache__"):
         folder = parent / f"compiled-{digest}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            os.utime(folder)  # in use: set-up removes what no process has asked for in a long time
         except OSError:
             continue
         if os.access(folder, os.W_OK | os.X_OK):

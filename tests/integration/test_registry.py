@@ -189,6 +189,17 @@ def test_a_version_without_a_compiled_dictionary_is_compiled_with_a_warning(regi
     assert (opened.predict_proba(TEXTS) == candidate.estimator.predict_proba(TEXTS)).all()
 
 
+def test_a_model_of_an_earlier_version_says_so(registered, registry, tmp_path):
+    registry.open(registered)
+    folder = tmp_path / "models" / registered.digest
+    path = folder / "model.skops"
+    model = skops.io.load(path, trusted=["sentiment_core.model.estimator.SentimentClassifier"])
+    del model.char_bytes_
+    skops.io.dump(model, path)
+    with pytest.raises(Permanent, match="char_bytes_.*earlier version"):
+        load_estimator(folder)
+
+
 def test_a_changed_dictionary_is_fetched_anew(registry, registered, candidate, tmp_path):
     registry.open(registered)
     with (tmp_path / "models" / registered.digest / "prepared" / "words" / "terms.npy").open("r+b") as stream:

@@ -2,10 +2,13 @@
 
 from importlib.resources import files
 
+import numpy as np
 import pytest
 from nltk.sentiment.util import NEGATION_RE
 
-from sentiment_core.text.features import TextRules, tokenise
+from sentiment_core.text.dictionary import Vocabulary, compile_dictionary
+from sentiment_core.text.features import analyse, as_texts
+from sentiment_core.text.rules import TextRules
 from sentiment_core.text.stop_words import stop_words
 
 TURNS_OR_WEIGHS = """no not nor never nothing nowhere none neither noone nobody cannot can't won't don't without hardly barely scarcely
@@ -40,4 +43,12 @@ def test_stop_words_are_found_with_either_apostrophe():
 
 
 def test_every_stop_word_is_one_token_of_a_text():
-    assert [word for word in stop_words() if tokenise(word, TextRules(stem=False)) != [word]] == []
+    words = sorted(stop_words())
+    kept = analyse(as_texts(words), compile_dictionary(Vocabulary.of(words), TextRules(stem=False)), len(words)).counts
+    assert (kept.toarray() == np.eye(len(words))).all()
+
+
+def test_every_stop_word_is_dropped_where_the_rules_say_so():
+    words = sorted(stop_words())
+    rules = TextRules(stem=False, drop_stop_words=True)
+    assert analyse(as_texts(words), compile_dictionary(Vocabulary.of(words), rules), len(words)).counts.nnz == 0
