@@ -196,7 +196,7 @@ def test_a_model_of_an_earlier_version_says_so(registered, registry, tmp_path):
     model = skops.io.load(path, trusted=["sentiment_core.model.estimator.SentimentClassifier"])
     del model.char_bytes_
     skops.io.dump(model, path)
-    with pytest.raises(Permanent, match="char_bytes_.*earlier version"):
+    with pytest.raises(Permanent, match=r"char_bytes_.*earlier version"):
         load_estimator(folder)
 
 
