@@ -14,7 +14,7 @@ class SentimentError(Exception):
     """
 
     def __init__(self, thing: str, *, expected: str, found: str, remedy: str) -> None:
-        super().__init__(f"{thing}: expected {expected}, found {found}. To mend it: {remedy}")
+        super().__init__(f"{thing}: expected {expected}, found {found.rstrip('.')}. To mend it: {remedy}")
         self.thing = thing
         self.expected = expected
         self.found = found

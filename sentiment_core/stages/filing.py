@@ -80,12 +80,17 @@ def score_stream(
     }
 
 
+def _key(source: Input, suffix: str) -> str:
+    """What the rows are read as: the name, whose ending says the format."""
+    return source.name if source.name.endswith(suffix) else f"{source.name}{suffix}"
+
+
 def _read(services: Services, source: Input, progress: Progress) -> Iterator["Sheet"]:
     from sentiment_core.reviews.sheets import open_packed, read_sheets
 
     with _translated(source.name):
         if source.suffix == ".parquet" and source.stream.seekable():
-            for sheet in read_sheets(source.stream, f"{source.name}{source.suffix}", services.policy.reading):
+            for sheet in read_sheets(source.stream, _key(source, source.suffix), services.policy.reading):
                 progress.total = progress.total or _n_rows(source.stream)
                 progress.n_read += len(sheet.texts)
                 yield sheet
@@ -95,7 +100,7 @@ def _read(services: Services, source: Input, progress: Progress) -> Iterator["Sh
             source.stream.seek(0)
         counted = cast("BinaryIO", io.BufferedReader(_Counted(source.stream, progress), 1 << 20))
         stream, suffix = open_packed(counted, source.suffix.removesuffix(".gz"))
-        yield from read_sheets(stream, f"{source.name}{suffix}", services.policy.reading)
+        yield from read_sheets(stream, _key(source, suffix), services.policy.reading)
 
 
 def _n_rows(stream: BinaryIO) -> int:

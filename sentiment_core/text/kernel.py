@@ -73,7 +73,7 @@ _27, _30, _31 = np.uint64(27), np.uint64(30), np.uint64(31)
 # Words that are counted in a table of their own (16 KB, a third of the first cache): nine of ten words of a text.
 _N_FREQUENT = 4_096
 # How far ahead lines of the big tables are asked for: the time of that many look-ups is that of one miss.
-_AHEAD = 12
+_AHEAD = 32
 _TF = 1 + np.log(np.maximum(np.arange(256.0), 1))
 _NO_WEIGHTS = np.zeros(1)
 # Bytes beyond a word that its stem and its mark may need.
