@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 
 
 class RebuiltModel:
-    """`classes_` and `predict_proba` of an exported model, about forty times slower than the model itself."""
+    """`classes_` and `predict_proba` of an exported model, some thirty times slower than the model itself."""
 
     def __init__(self, folder: Path) -> None:
         model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
