@@ -39,6 +39,18 @@ def _by_name(stack: LocalStack) -> dict[str, ComponentStatus]:
     return {item.component: item for item in stack.status()}
 
 
+def _when_well(stack: LocalStack) -> dict[str, ComponentStatus]:
+    """The same, once nothing is starting any more."""
+    assert wait_until(lambda: all(item.healthy for item in stack.status()), HEAL_S, every_s=0.3)
+    return _by_name(stack)
+
+
+@pytest.fixture(autouse=True)
+def _well(stack: LocalStack) -> None:
+    """What an earlier test has killed may have taken others along, which notice only later."""
+    _when_well(stack)
+
+
 def _left_behind(stack: LocalStack) -> list[str]:
     """Processes that work below the stack's folder."""
     found = []
@@ -252,7 +264,7 @@ def test_a_second_stack_beside_the_first_shares_nothing_and_keeps_its_data(
         second.s3.client().put_object(Bucket="reviews", Key="kept", Body=b"words")
         assert set(second.down()) == set(NAMES) - {"supervisor"}
         assert _left_behind(second) == []
-        assert _by_name(stack) == first
+        assert _when_well(stack) == first
         ports = second.directory.ports()
         again = LocalStack(tmp_path / ".local")
         assert all(item.healthy for item in list(again.up(timeout_s=300))[-1])
@@ -263,7 +275,7 @@ def test_a_second_stack_beside_the_first_shares_nothing_and_keeps_its_data(
         second.down()  # without its supervisor
     assert _left_behind(second) == []
     assert not any(item.pid for item in second.status())
-    assert _by_name(stack) == first
+    assert _when_well(stack) == first
     with pytest.raises(urllib.error.URLError):
         DIRECT.open(f"{second.addresses()['airflow_url']}/api/v2/version")
 
