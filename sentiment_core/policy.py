@@ -60,6 +60,8 @@ class Retrain:
     schedule: str
     min_fresh_labels: int
     fresh_weight: float
+    foreign_share: float
+    latest_share: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +69,21 @@ class PromotionGates:
     """What a candidate has to show."""
 
     held_out_share: float
+    max_held_out_rows: int
     min_fresh_rows: int
     alpha: float
     max_standing_loss: float
+    min_f1_negative: float
+    min_f1_neutral: float
+    min_f1_positive: float
+    min_class_rows: int
+    max_ece: float
+    max_behaviour_failures: float
+    max_slice_loss: float
+    min_slice_rows: int
+    min_reviews_per_second: int
+    max_model_megabytes: int
+    shadow_nights: int
     approval: bool
     approval_hours: int
 

@@ -119,7 +119,13 @@ SNAPSHOT_FIELDS = (
     SOURCE,
     TEXT,
     LABEL,
-    Field("origin", "text", "standing: from the set before; fresh: labelled since the champion was trained", pa.string()),
+    Field(
+        "origin",
+        "text",
+        "standing: from the set before; labelled since the champion was trained: fresh (of a domain that is foreign to it),"
+        " familiar (of one that is not), latest (the last ones, held out); contradicted: people disagree, left out",
+        pa.string(),
+    ),
     Field("labelled_at", "timestamptz", "When the label arrived", TIMESTAMP, nullable=True),
 )
 SNAPSHOT = arrow_schema(*SNAPSHOT_FIELDS)

@@ -16,7 +16,7 @@ from sentiment_core import schema
 from sentiment_core.errors import Permanent
 from sentiment_core.model.estimator import SentimentClassifier
 from sentiment_core.model.evaluation import evaluate, figures
-from sentiment_core.model.examples import BINARY, Examples, prepare
+from sentiment_core.model.examples import BINARY, FRESH_ORIGINS, Examples, held_out_share, prepare
 from sentiment_core.policy import Policy
 
 # Fewer than this of a class, and accuracy on the held-out rows says nothing (its standard error exceeds ten points).
@@ -60,7 +60,7 @@ def train(
         Permanent: when the snapshot cannot train a model: columns missing, too few rows of a class, all texts equal.
     """
     tell = progress or (lambda _: None)
-    examples = prepare(snapshot, held_out_share=policy.promotion.held_out_share, classes=classes)
+    examples = prepare(snapshot, held_out_share=held_out_share(snapshot, policy.promotion), classes=classes)
     _check(examples, classes)
     tell(f"fitting on {len(examples.train):,} reviews, {len(examples.test):,} held out")
     estimator = _fit(examples.train, policy.retrain.fresh_weight, seed)
@@ -73,7 +73,7 @@ def train(
         params={
             **estimator.get_params(),
             "classes": ",".join(classes),
-            "held_out_share": policy.promotion.held_out_share,
+            "held_out_share": held_out_share(snapshot, policy.promotion),
             "fresh_weight": policy.retrain.fresh_weight,
         },
     )
@@ -98,7 +98,7 @@ def _metrics(estimator: SentimentClassifier, examples: Examples, probabilities: 
     classes = estimator.classes_.tolist()
     seen = _sample(examples.train)
     labels = np.asarray(examples.test["label"].to_pylist())
-    is_fresh = pc.equal(examples.test["origin"], "fresh").to_numpy(zero_copy_only=False)
+    is_fresh = pc.is_in(examples.test["origin"], pa.array(FRESH_ORIGINS)).to_numpy(zero_copy_only=False)
     metrics = {
         "data": {
             "n_rows": examples.n_rows,

@@ -33,6 +33,7 @@ from sentiment_core.registry.artefact import (
 from sentiment_core.registry.cache import ModelCache
 
 _TAG = "sentiment."
+_MAX_TAG_CHARS = 4_000  # MLflow keeps 5,000 bytes of a tag
 _MLFLOW_DEFAULTS = {
     # Seven retries with exponential backoff would hide an absent server for minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -144,6 +145,30 @@ class Registry:
         """
         folder = self._cache.find(ref) or self._download(ref)
         return LoadedModel(estimator=load_estimator(folder), reference=load_reference(folder), ref=ref)
+
+    def size_of(self, ref: ModelRef) -> int:
+        """Bytes of a version's files, as every worker holds them; raises as `open` does."""
+        folder = self._cache.find(ref) or self._download(ref)
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+    def note_comparison(self, ref: ModelRef, outcome: str, reason: str, metrics: dict[str, Any]) -> None:
+        """Write what the gates said beside the version's own figures: into its run, and in a word at the version itself."""
+        from mlflow.entities import Metric, RunTag
+
+        gates = metrics["gates"]
+        now = int(time.time() * 1000)
+        figures = [(f"gate_{gate['name']}", gate["figure"]) for gate in gates]
+        limits = [(f"gate_{gate['name']}_limit", gate["limit"]) for gate in gates]
+        with self._mlflow(f"model {self.name} version {ref.version}") as client:
+            run_id = client.get_model_version(self.name, str(ref.version)).run_id
+            client.log_batch(
+                run_id,
+                metrics=[Metric(name, float(value), now, 0) for name, value in (*figures, *limits) if value is not None],
+                tags=[RunTag(f"{_TAG}gate.{gate['name']}", gate["outcome"]) for gate in gates],
+            )
+            client.log_dict(run_id, metrics, "comparison.json")
+            client.set_model_version_tag(self.name, str(ref.version), _TAG + "gates", outcome)
+            client.set_model_version_tag(self.name, str(ref.version), _TAG + "gates_reason", reason[:_MAX_TAG_CHARS])
 
     def set_alias(self, alias: str, version: int) -> None:
         """Point an alias at a version; atomic."""
