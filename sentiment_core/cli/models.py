@@ -124,20 +124,20 @@ def _plain(value: Any) -> str:
 
 def _version_table(versions: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("version", justify="right")
-    table.add_column("is")
-    table.add_column("registered (UTC)", no_wrap=True)
-    for name in ("held out", "accuracy", "macro F1", "ECE"):
-        table.add_column(name, justify="right")
-    table.add_column("trained because", overflow="ellipsis", no_wrap=True)
+    table.add_column("version", justify="right", no_wrap=True)
+    table.add_column("is", no_wrap=True)
+    table.add_column("registered", no_wrap=True)
+    for name in ("test n", "accuracy", "macro F1", "ECE"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("snapshot", no_wrap=True)
     for version in versions:
         registered = next((event for event in version["events"] if event["event"] == "registered"), None)
         test = ((registered or {}).get("metrics") or {}).get("test") or {}
-        at = datetime.fromisoformat(version["created_at"]).strftime("%Y-%m-%d %H:%M")
+        at = datetime.fromisoformat(version["created_at"]).strftime("%Y-%m-%d")
         figures = (_count(test.get("n")), *(_share(test.get(name)) for name in ("accuracy", "macro_f1", "ece")))
-        table.add_row(
-            str(version["version"]), f"[bold]{', '.join(version['aliases'])}[/bold]", at, *figures, escape(version["description"])
-        )
+        aliases = "\n".join(version["aliases"])
+        digest = Path(version["snapshot"]).stem[:8] if version["snapshot"] else ""
+        table.add_row(str(version["version"]), f"[bold]{aliases}[/bold]", at, *figures, digest)
     return table
 
 

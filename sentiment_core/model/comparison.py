@@ -113,22 +113,28 @@ def _common_classes(candidate: Any, champion: Any | None) -> list[str]:
 
 
 def _rows(snapshot: pa.Table, champion_snapshot: pa.Table | None, limits: PromotionGates, classes: Sequence[str]) -> pa.Table:
-    """Held-out rows of both training sets, each text once, without what either model was fitted to."""
+    """Held-out rows of both training sets, each text once, without what either model was fitted to.
+
+    A text that the sets label differently is not asked: it would be wrong for one of them whatever a model says.
+    """
     own = prepare(snapshot, held_out_share=held_out_share(snapshot, limits), classes=classes)
     if champion_snapshot is None:
         return own.test
     theirs = prepare(champion_snapshot, held_out_share=held_out_share(champion_snapshot, limits), classes=classes)
+    rows = pa.concat_tables([theirs.test, own.test]).combine_chunks()
+    texts, labels = [normalise(text) for text in rows["text"].to_pylist()], rows["label"].to_pylist()
     known = set(map(normalise, champion_snapshot["text"].to_pylist()))
     taken = {normalise(text) for part in (own.train, theirs.train) for text in part["text"].to_pylist()}
-    rows = pa.concat_tables([own.test, theirs.test]).combine_chunks()
-    kept, origins = [], []
-    for place, text in enumerate(map(normalise, rows["text"].to_pylist())):
-        if text not in taken:
-            taken.add(text)
-            kept.append(place)
-            origins.append("standing" if text in known else "fresh")
+    taken |= _contradicted(zip(texts, labels, strict=True))
+    kept = [place for text, place in {text: place for place, text in enumerate(texts)}.items() if text not in taken]
     rows = rows.take(pa.array(kept, pa.int64()))
+    origins = ["standing" if texts[place] in known else "fresh" for place in kept]
     return rows.set_column(rows.schema.get_field_index("origin"), "origin", pa.array(origins, pa.string()))
+
+
+def _contradicted(labelled: Iterable[tuple[str, str]]) -> set[str]:
+    said: dict[str, str] = {}
+    return {text for text, label in labelled if said.setdefault(text, label) != label}
 
 
 def _is_fresh(rows: pa.Table) -> npt.NDArray[np.bool_]:

@@ -78,7 +78,7 @@ def better_on_fresh(ours: Flags, theirs: Flags, limits: PromotionGates) -> Gate:
         outcome=_outcome(p_value <= limits.alpha),
         n=len(ours),
         sentence=f"right on {_percent(ours)} of the fresh reviews, the champion on {_percent(theirs)} "
-        f"({won} won, {lost} lost, p = {p_value:.2g}, at most {limits.alpha:g} allowed)",
+        f"({won} won, {lost} lost, p {_p(p_value)}, at most {limits.alpha:g} allowed)",
     )
 
 
@@ -110,7 +110,7 @@ def better_than_majority(ours: Flags, labels: npt.NDArray[np.str_], limits: Prom
         outcome=_outcome(p_value <= limits.alpha),
         n=len(labels),
         sentence=f"the first model, right on {_percent(ours)} of {len(labels):,} held-out reviews, where always saying "
-        f"the commonest class is on {100 * share:.1f} % (p = {p_value:.2g}, at most {limits.alpha:g} allowed)",
+        f"the commonest class is on {100 * share:.1f} % (p {_p(p_value)}, at most {limits.alpha:g} allowed)",
     )
 
 
@@ -222,6 +222,15 @@ def reason(gates: Sequence[Gate]) -> str:
 
 def _skipped(name: str, limit: float, n: int, sentence: str) -> Gate:
     return Gate(name=name, figure=None, limit=limit, outcome="skipped", n=n, sentence=sentence)
+
+
+def _p(value: float) -> str:
+    """A p-value in a sentence.
+
+    >>> _p(0.0123), _p(0.0)
+    ('= 0.012', '< 1e-99')
+    """
+    return f"= {value:.2g}" if value >= 1e-99 else "< 1e-99"  # noqa: PLR2004  # nobody asks further
 
 
 def _outcome(is_good: bool) -> Literal["passed", "failed"]:

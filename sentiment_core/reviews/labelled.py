@@ -108,19 +108,23 @@ def _wanted(columns: Columns, labels: Sequence[str]) -> tuple[Column, ...]:
     return tuple({column.name: column for column in reversed(wanted)}.values())
 
 
-def _label_column(batches: Iterable[RawRows], name: str, columns: Columns) -> str:
-    """The column of labels: JSON lines name no columns, so that only values tell whether there is one."""
+def _label_column(batches: Sequence[RawRows], name: str, columns: Columns) -> str:
+    """The column of labels. JSON lines name no columns, so that only values tell whether there is one."""
     asked = (columns.label,) if columns.label else LABEL_COLUMNS
-    seen = {label for rows in batches for label in asked if rows.column(label).null_count < len(rows.numbers)}
-    found = next((label for label in asked if label in seen), None)
-    if found is None:
-        raise Permanent(
-            name,
-            expected=f"labels in a column {' or '.join(asked)}",
-            found="no such column, or no value in it",
-            remedy="name the column of the labels with --label-column",
-        )
-    return found
+    needed = [((columns.text,), "--text-column"), (asked, "--label-column")]
+    for names, option in [*needed, *([((columns.product,), "--product-column")] if columns.product else [])]:
+        if not any(_has_values(batches, column) for column in names):
+            raise Permanent(
+                name,
+                expected=f"values in a column {' or '.join(names)}",
+                found="no such column, or nothing in it",
+                remedy=f"name the column with {option}",
+            )
+    return next(label for label in asked if _has_values(batches, label))
+
+
+def _has_values(batches: Iterable[RawRows], column: str) -> bool:
+    return any(rows.column(column).null_count < len(rows.numbers) for rows in batches)
 
 
 def _values(batches: Iterable[RawRows], label: str) -> dict[str, Any]:
@@ -128,7 +132,7 @@ def _values(batches: Iterable[RawRows], label: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for rows in batches:
         for place in range(len(unique := pc.unique(rows.column(label)))):
-            value = value_at(unique, place)
+            value = _text(value_at(unique, place))
             if (word := _word(value)) is not None:
                 values.setdefault(word, value)
     return values
@@ -140,12 +144,15 @@ def _word(value: Any) -> str | None:
     >>> [_word(value) for value in (True, 1, 1.0, " 1.0", b"Positive", "", None, float("nan"))]
     ['true', '1', '1', '1', 'positive', None, None, None]
     """
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "backslashreplace")
+    value = _text(value)
     if value is None or value != value:  # noqa: PLR0124  # NaN is how pandas writes that there is none
         return None
     word = str(value).strip().lower()
     return word.removesuffix(".0") or None
+
+
+def _text(value: Any) -> Any:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
 
 
 def _meaning(values: dict[str, Any], thing: str, *, is_stars: bool) -> dict[str, str]:
