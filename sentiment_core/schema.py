@@ -262,6 +262,20 @@ DRIFT_SKETCHES = Relation(
         ),
     ),
 )
+SHADOW_OBJECTS = Relation(
+    "shadow_objects",
+    "Which object versions a challenger has scored beside the champion; its scores lie in score_history",
+    (
+        OBJECT_ID,
+        MODEL_VERSION,
+        WINDOW_DATE,
+        Field("n_scored", "bigint", "Rows it scored"),
+        Field("n_agreed", "bigint", "Reviews on which it said what the current score said then"),
+        RUN_ID,
+        SCORED_AT,
+    ),
+    is_public=False,
+)
 LABELS_RELATION = Relation(
     "labels",
     "What people said of a review: the latest label by identity",
@@ -353,6 +367,6 @@ DRIFT_HISTORY = Relation(
 
 RELATIONS = (
     SCORED_REVIEWS, SCORE_HISTORY, STAGED_REVIEWS, RUNNER_UPS, SOURCE_OBJECTS, OBJECT_DATES, QUARANTINED_REVIEWS, SCORING_RUNS,
-    DRIFT_CHECKS, DRIFT_SKETCHES, LABELS_RELATION, MODEL_EVENTS, SCHEMA_MIGRATIONS,
+    DRIFT_CHECKS, DRIFT_SKETCHES, SHADOW_OBJECTS, LABELS_RELATION, MODEL_EVENTS, SCHEMA_MIGRATIONS,
     DAILY_SENTIMENT, PRODUCT_SENTIMENT, MODEL_SCORECARD, DRIFT_HISTORY,
 )  # fmt: skip
