@@ -155,7 +155,7 @@ def test_a_class_of_which_hardly_any_row_is_held_out_is_not_judged():
     assert promotion.outcome == "promoted"
 
 
-@pytest.mark.parametrize(("sure", "outcome"), [(0.9, "passed"), (0.97, "failed")])
+@pytest.mark.parametrize(("sure", "outcome"), [(0.9, "passed"), (0.999, "failed")])
 def test_a_candidate_that_is_surer_than_it_is_right_is_held(sure, outcome):
     promotion = _compare(lambda origin, i: i % 10 if origin == "standing" else i % 3, lambda _, i: i % 10, ROWS, sure=sure)
     assert _gate(promotion, "calibration")["outcome"] == outcome
