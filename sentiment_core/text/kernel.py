@@ -21,6 +21,7 @@ thread's. numba mixes signed and unsigned integers into floats, hence the casts.
 coverage, hence the pragmas. No files, no scikit-learn, no weights' meaning.
 """
 
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +40,26 @@ from sentiment_core.text.characters import (
     flags_of,
     lower_of,
 )
-from sentiment_core.text.machine import classify64, compiled, load_u64, lowest_bit, match8, n_bits, prefetch
+from sentiment_core.text.machine import (
+    CAN_SELECT,
+    GOLD,
+    MIX1,
+    MIX2,
+    classify64,
+    compiled,
+    hash8,
+    load_u64,
+    lowest_bit,
+    match8,
+    n_bits,
+    prefetch,
+    put_below,
+    put_ids,
+    put_known,
+    put_places,
+    recall8,
+    settle,
+)
 from sentiment_core.text.porter import stem
 
 U8 = npt.NDArray[np.uint8]
@@ -67,11 +87,10 @@ MAX_WORDS = (1 << 21) - 2
 _ONE, _ZERO, _ALL = np.uint64(1), np.uint64(0), np.uint64(0xFFFFFFFFFFFFFFFF)
 _2, _3, _8, _63, _64 = np.uint64(2), np.uint64(3), np.uint64(8), np.uint64(63), np.uint64(64)
 _HIGH = np.uint64(0x8080808080808080)
-_GOLD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads consecutive keys (Knuth, 6.4)
-_MIX1, _MIX2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # finaliser of splitmix64 (Steele et al. 2014)
-_27, _30, _31 = np.uint64(27), np.uint64(30), np.uint64(31)
-# Words that are counted in a table of their own (16 KB, a third of the first cache): nine of ten words of a text.
-_N_FREQUENT = 4_096
+_GOLD, _MIX1, _MIX2 = np.uint64(GOLD), np.uint64(MIX1), np.uint64(MIX2)
+_27, _30, _31, _32, _LOW = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32), np.uint64(0xFFFFFFFF)
+# Elements behind the last token that selections look at.
+_OVERRUN = 24
 # How far ahead lines of the big tables are asked for: the time of that many look-ups is that of one miss.
 _AHEAD = 32
 _TF = 1 + np.log(np.maximum(np.arange(256.0), 1))
@@ -110,6 +129,9 @@ class Scratch(NamedTuple):
     """Memory of one thread; its arrays are as long as the longest text wants."""
 
     memo: U64
+    seed: U64
+    hashes: U64
+    found: U64
     words: U64
     spaces: U64
     cuts: U64
@@ -123,10 +145,11 @@ class Scratch(NamedTuple):
     ids: I32
     keys: U64
     hits: I32
-    frequent: I32
     distinct: I32
     counts: I32
-    slots: I64
+    places: I32
+    again: I32
+    slots: I32
     buffer: U8
     points: U32
     tail: U8
@@ -140,6 +163,9 @@ def scratch(longest: int, n_lengths: int = 0) -> Scratch:
     slots = 1 << max(10, int(4 * n_tokens).bit_length())
     return Scratch(
         memo=np.zeros(2 << _MEMO_BITS, np.uint64),
+        seed=np.frombuffer(os.urandom(8), np.uint64),
+        hashes=np.empty(longest + 64, np.uint64),
+        found=np.empty(longest + 64, np.uint64),
         words=masks[0],
         spaces=masks[1],
         cuts=masks[2],
@@ -153,10 +179,11 @@ def scratch(longest: int, n_lengths: int = 0) -> Scratch:
         ids=np.empty(n_tokens, np.int32),
         keys=np.empty(2 * longest + 8, np.uint64),
         hits=np.empty(n_tokens, np.int32),
-        frequent=np.zeros(_N_FREQUENT + 1, np.int32),
         distinct=np.empty(n_tokens, np.int32),
         counts=np.empty(n_tokens, np.int32),
-        slots=np.empty(slots, np.int64),
+        places=np.empty(n_tokens, np.int32),
+        again=np.empty(n_tokens, np.int32),
+        slots=np.empty(slots, np.int32),
         buffer=np.zeros(3 * longest + SLACK, np.uint8),
         points=np.empty(2 * longest + SLACK, np.uint32),
         tail=np.zeros(64, np.uint8),
@@ -189,13 +216,13 @@ def _load(data: U8, at: int, n: int) -> Any:  # pragma: no cover
 @compiled
 def hash_of(data: U8, at: int, n: int) -> Any:  # pragma: no cover
     """64 bits of n > 0 bytes."""
-    return _hashed(data, at, n, _ZERO)
+    return _hashed(data, at, n, _ZERO, _ZERO)
 
 
 @compiled(is_inlined=True)
-def _hashed(data: U8, at: int, n: int, fold: Any) -> Any:  # pragma: no cover
+def _hashed(data: U8, at: int, n: int, fold: Any, seed: Any) -> Any:  # pragma: no cover
     """The same; with the high bits of all bytes as `fold`, ASCII letters count as lower case (only words may stand there)."""
-    h = np.uint64(n) * _GOLD
+    h = np.uint64(n) * _GOLD ^ seed
     while n > 16:
         x = load_u64(data, at)
         h = mixed(h ^ (x | ((~x & fold) >> _2)))
@@ -420,9 +447,75 @@ def read_tokens(
             data, start, end, dictionary.sizes, dictionary.words, characters, s.spaces, s.buffer, s.starts, s.ids, vocabulary
         )
     n_found = _find_tokens(n_blocks, s)
+    # 16 bytes are read from a token's beginning on; behind the last text of a buffer there may be none.
+    if CAN_SELECT and rules & (URLS | EMAILS | NEGATION) == 0 and end + 16 <= len(data):
+        return _read_eight(data, start, n_found, dictionary, characters, s, vocabulary)
+    return _read_each(data, start, end, n_found, dictionary, characters, s, vocabulary)
+
+
+@compiled(is_inlined=True)
+def _read_eight(
+    data: U8, start: int, n_found: int, dictionary: Dictionary, characters: CharacterTables, s: Scratch, vocabulary: Any
+) -> int:  # pragma: no cover
+    """Tokens to ids, eight at a time; for rules under which a token means the same wherever it stands."""
+    rules, seed = dictionary.sizes[RULES], s.seed[0]
+    masks, memo, ids, starts, ends, hashes, found = s.words, s.memo, s.ids, s.starts, s.ends, s.hashes, s.found
+    fold = _HIGH if rules & LOWER else _ZERO
+    n_tokens = n_words = n_unknown = 0
+    for t in range(0, n_found, 8):
+        there = (_ONE << np.uint64(min(8, n_found - t))) - _ONE
+        words, long = hash8(data, start, starts, ends, t, n_found, masks, fold, seed, hashes)
+        while long:
+            k = t + lowest_bit(long)
+            long &= long - _ONE
+            first, n = np.int64(starts[k]), np.int64(ends[k] - starts[k])
+            is_word = (words >> np.uint64(k - t)) & _ONE
+            hashes[k] = _token_hash(data, start + first, n, is_word, fold, seed)
+        missing = recall8(memo, hashes, t, np.uint64(_MEMO_BITS), _TAG, found) & there
+        while missing:
+            k = t + lowest_bit(missing)
+            missing &= missing - _ONE
+            first, n = np.int64(starts[k]), np.int64(ends[k] - starts[k])
+            is_word = (words >> np.uint64(k - t)) & _ONE
+            found[k] = _known(data, start + first, n, is_word, False, 0, hashes[k], dictionary, characters, s, vocabulary)
+        n_kept, n_strange = put_ids(found, t, there, words, _ID_MASK, _IS_STOP, ids, n_tokens)
+        n_tokens += n_kept
+        n_words += n_bits(words)
+        n_unknown += n_strange
+    s.tally[N_WORDS], s.tally[N_UNKNOWN] = n_words, n_unknown
+    return n_tokens
+
+
+@compiled(is_inlined=True)
+def _token_hash(data: U8, at: int, n: int, is_word: Any, fold: Any, seed: Any) -> Any:  # pragma: no cover
+    """What the memo knows a token by. Folding makes _ the byte of DEL, hence another hash for what is no word."""
+    return _hashed(data, at, n, fold & (_ZERO - is_word), seed) ^ ((is_word - _ONE) & _GOLD)
+
+
+@compiled(is_inlined=True)
+def _known(  # noqa: PLR0917
+    data: U8, at: int, n: int, is_word: Any, is_marked: bool, mask: int, h: Any, dictionary: Dictionary,
+    characters: CharacterTables, s: Scratch, vocabulary: Any,
+) -> Any:  # fmt: skip # pragma: no cover
+    """What the memo knows of a token, or has from now on."""
+    packed = _recall(s.memo, h)
+    if packed == _ZERO:
+        packed = _resolve(
+            data, at, n, is_word != _ZERO, is_marked, mask, dictionary.sizes[RULES], dictionary.words, dictionary.stops,
+            dictionary.negators, characters, s.buffer, s.points, vocabulary,
+        )  # fmt: skip
+        _remember(s.memo, h, packed)
+    return packed
+
+
+@compiled(is_inlined=True)
+def _read_each(
+    data: U8, start: int, end: int, n_found: int, dictionary: Dictionary, characters: CharacterTables, s: Scratch, vocabulary: Any
+) -> int:  # pragma: no cover
+    """Tokens to ids one by one, under any rules."""
+    rules, seed = dictionary.sizes[RULES], s.seed[0]
     # Locals, because a tuple of arrays costs more to hand to a function than a look into the memo.
-    masks, memo, ids, starts, ends = s.words, s.memo, s.ids, s.starts, s.ends
-    table, stops, negators, buffer, points = dictionary.words, dictionary.stops, dictionary.negators, s.buffer, s.points
+    masks, ids, starts, ends = s.words, s.ids, s.starts, s.ends
     fold = _HIGH if rules & LOWER else _ZERO
     n_tokens = n_words = n_unknown = 0
     is_negated = False
@@ -437,18 +530,9 @@ def read_tokens(
         mask = 0
         if rules & (URLS | EMAILS) and is_word:  # in this order: which token is a word nobody foretells
             resume, mask = _address(data, start, end, first, rules, s)
-        if mask:
-            h = np.uint64(mask) * _GOLD  # all addresses of a kind are one token
-        else:
-            # Folding makes _ the byte of DEL, hence another hash for what is no word.
-            h = _hashed(data, start + first, last - first, fold & (_ZERO - is_word)) ^ ((is_word - _ONE) & _GOLD)
-        packed = _recall(memo, h)
-        if packed == _ZERO:
-            packed = _resolve(
-                data, start + first, last - first, is_word != _ZERO, False, mask, rules, table, stops, negators, characters,
-                buffer, points, vocabulary,
-            )  # fmt: skip
-            _remember(memo, h, packed)
+        # All addresses of a kind are one token.
+        h = np.uint64(mask) * _GOLD if mask else _token_hash(data, start + first, last - first, is_word, fold, seed)
+        packed = _known(data, start + first, last - first, is_word, False, mask, h, dictionary, characters, s, vocabulary)
         if rules & NEGATION:
             marked = False
             if packed & _NEGATES:
@@ -457,14 +541,7 @@ def read_tokens(
                 marked = packed & _ENDS_CLAUSE == _ZERO
                 is_negated = marked
             if marked:
-                h = ~h
-                packed = _recall(memo, h)
-                if packed == _ZERO:
-                    packed = _resolve(
-                        data, start + first, last - first, is_word != _ZERO, True, mask, rules, table, stops, negators, characters,
-                        buffer, points, vocabulary,
-                    )  # fmt: skip
-                    _remember(memo, h, packed)
+                packed = _known(data, start + first, last - first, is_word, True, mask, ~h, dictionary, characters, s, vocabulary)
         word = np.int64(packed & _ID_MASK) - 2
         is_kept = packed & _IS_STOP == _ZERO
         ids[n_tokens] = word
@@ -539,17 +616,23 @@ def _find_tokens(n_blocks: int, s: Scratch) -> int:  # pragma: no cover
         shifted_words, shifted_rest = (words << _ONE) | before_words, (rest << _ONE) | before_rest
         before_words, before_rest = words >> _63, rest >> _63
         found = (words & ~shifted_words) | (rest & ~shifted_rest) | (cut & ~spaces)
-        at = b << 6
-        while found:
-            starts[n_starts] = at + lowest_bit(found)
-            n_starts += 1
-            found &= found - _ONE
+        n_starts += _places(found, b << 6, starts, n_starts)
         found = (shifted_words & ~words) | (shifted_rest & ~rest) | (cut & (shifted_words | shifted_rest))
-        while found:
-            ends[n_ends] = at + lowest_bit(found)
-            n_ends += 1
-            found &= found - _ONE
+        n_ends += _places(found, b << 6, ends, n_ends)
     return n_starts
+
+
+@compiled(is_inlined=True)
+def _places(mask: Any, base: int, out: I32, filled: int) -> int:  # pragma: no cover
+    """Append the places of a mask's bits, each plus a base; returns how many. Up to 64 elements behind are overwritten."""
+    if CAN_SELECT:
+        return put_places(mask, base, out, filled)
+    n = 0
+    while mask:
+        out[filled + n] = base + lowest_bit(mask)
+        n += 1
+        mask &= mask - _ONE
+    return n
 
 
 @compiled
@@ -768,48 +851,16 @@ def key_hash(key: Any, n_bits: Any) -> Any:  # pragma: no cover
 
 
 @compiled(is_inlined=True)
-def _find_terms(
-    n_tokens: int, dictionary: Dictionary, weights: F64, width: int, s: Scratch
-) -> tuple[int, int]:  # pragma: no cover
-    """Columns of the terms of a text: the most frequent words counted as distinct ones, all others as hits with repeats.
-
-    Returns how many hits and how many distinct ones. Weights are asked for.
-    """
-    ids, hits, keys, bloom, sizes = s.ids, s.hits, s.keys, dictionary.filter, dictionary.sizes
-    n_hits = n_distinct = 0
-    n_unigrams = sizes[N_UNIGRAMS]
-    n_frequent = min(n_unigrams, _N_FREQUENT)
-    frequent, distinct, counts = s.frequent, s.distinct, s.counts
-    for i in range(n_tokens):
-        word = np.int64(ids[i])
-        is_frequent = np.int64(0 <= word < n_frequent)
-        hits[n_hits] = word
-        n_hits += np.int64(0 <= word < n_unigrams) - is_frequent
-        # What is not frequent counts in a place that nobody reads.
-        place = word if is_frequent else _N_FREQUENT
-        distinct[n_distinct] = word
-        n_distinct += is_frequent & np.int64(frequent[place] == 0)
-        frequent[place] += 1
-    for k in range(n_distinct):
-        counts[k] = frequent[distinct[k]]
-        frequent[distinct[k]] = 0
+def _find_terms(n_tokens: int, dictionary: Dictionary, weights: F64, width: int, s: Scratch) -> int:  # pragma: no cover
+    """Columns of the terms of a text, with repeats, as `s.hits`; returns how many. Their weights are asked for."""
+    hits, keys, sizes = s.hits, s.keys, dictionary.sizes
+    n_hits = _find_words(n_tokens, s.ids, sizes[N_UNIGRAMS], hits)
     if sizes[NGRAM_MAX] == 1:
-        return n_hits, n_distinct
-    word_bits, key_bits = np.uint64(sizes[WORD_BITS]), np.uint64(sizes[KEY_BITS])
-    shift = key_bits - np.uint64(6 + lowest_bit(np.uint64(len(bloom))))
-    has_three = sizes[NGRAM_MAX] > 2
-    n_keys = 0
-    for i in range(n_tokens - 1):
-        # A word that is in no term makes the key wrong, and is_known drops it.
-        key = (np.uint64(ids[i] + 1) << word_bits) | np.uint64(ids[i + 1] + 1)
-        is_known = (ids[i] | ids[i + 1]) >= 0
-        h = key_hash(key, key_bits)
-        keys[n_keys] = h
-        n_keys += np.int64(bloom[h >> shift >> np.uint64(6)] >> (h >> shift & _63) & _ONE) & is_known
-        if has_three and i + 2 < n_tokens:
-            h = key_hash((key << word_bits) | np.uint64(ids[i + 2] + 1), key_bits)
-            keys[n_keys] = h
-            n_keys += np.int64(bloom[h >> shift >> np.uint64(6)] >> (h >> shift & _63) & _ONE) & is_known & (ids[i + 2] >= 0)
+        return n_hits
+    key_bits = np.uint64(sizes[KEY_BITS])
+    n_keys = _find_keys(n_tokens, s.ids, 0, np.uint64(sizes[WORD_BITS]), key_bits, dictionary.filter, keys, 0)
+    if sizes[NGRAM_MAX] > 2:
+        n_keys = _find_keys(n_tokens, s.ids, 1, np.uint64(sizes[WORD_BITS]), key_bits, dictionary.filter, keys, n_keys)
     terms = dictionary.terms
     bucket_shift = key_bits - np.uint64(sizes[BUCKET_BITS])
     column_bits = np.uint64(sizes[COLUMN_BITS])
@@ -822,7 +873,46 @@ def _find_terms(
         hits[n_hits] = column
         n_hits += column >= 0
         prefetch(weights, column * width if column > 0 else 0)
-    return n_hits, n_distinct
+    return n_hits
+
+
+@compiled(is_inlined=True)
+def _find_words(n_tokens: int, ids: I32, n_words: int, hits: I32) -> int:  # pragma: no cover
+    """The words that are terms by themselves; returns how many."""
+    n_hits = 0
+    if CAN_SELECT:
+        ids[n_tokens : n_tokens + _OVERRUN] = -1
+        for i in range(0, n_tokens, 16):
+            n_hits += put_below(ids, i, n_words, hits, n_hits)
+        return n_hits
+    for i in range(n_tokens):
+        hits[n_hits] = ids[i]
+        n_hits += np.int64(0 <= ids[i] < n_words)
+    return n_hits
+
+
+@compiled(is_inlined=True)
+def _find_keys(
+    n_tokens: int, ids: I32, is_three: int, word_bits: Any, key_bits: Any, bloom: U64, keys: U64, n_keys: int
+) -> int:  # pragma: no cover
+    """Append the hashed keys of pairs, or triples, of words that the filter lets pass; returns how many there are then."""
+    shift = key_bits - np.uint64(6 + lowest_bit(np.uint64(len(bloom))))
+    if CAN_SELECT:
+        factor, mask = _GOLD >> (_64 - key_bits) | _ONE, _ALL >> (_64 - key_bits)
+        for i in range(0, n_tokens - 1 - is_three, 8):
+            n_keys += put_known(ids, i, is_three, word_bits, factor, mask, shift, bloom, 0, keys, n_keys)
+        return n_keys
+    for i in range(n_tokens - 1 - is_three):
+        # A word that is in no term makes the key wrong, and is_known drops it.
+        key = (np.uint64(ids[i] + 1) << word_bits) | np.uint64(ids[i + 1] + 1)
+        is_known = (ids[i] | ids[i + 1]) >= 0
+        if is_three:
+            key = (key << word_bits) | np.uint64(ids[i + 2] + 1)
+            is_known &= ids[i + 2] >= 0
+        h = key_hash(key, key_bits)
+        keys[n_keys] = h
+        n_keys += np.int64(bloom[h >> shift >> np.uint64(6)] >> (h >> shift & _63) & _ONE) & is_known
+    return n_keys
 
 
 @compiled(is_inlined=True)
@@ -843,33 +933,49 @@ def find_term(terms: U64, h: Any, shift: Any, column_bits: Any) -> Any:  # pragm
 
 
 @compiled(is_inlined=True)
-def _count_distinct(n_hits: int, n_distinct: int, s: Scratch) -> int:  # pragma: no cover
-    """Add the distinct columns among the hits and how often each stands there, in order of their first appearance.
+def _count_distinct(n_hits: int, s: Scratch) -> int:  # pragma: no cover
+    """The distinct columns among the hits, and how often each stands there; returns how many. Uses up the hits.
 
-    In a table of four slots a hit, which for a usual text fits the first cache; one of all columns would be written all
-    over the second. Whether a column is new is no branch, for nobody foretells it.
+    In rounds. All hits write their number into a slot that their column names; then all read it. Who reads a number whose
+    column is its own has met its last repeat, or itself; who reads another column has lost its slot and goes on to the
+    next round, where slots are named otherwise. Writing first and reading afterwards, nothing waits for a store, which a
+    table that is filled one by one does at every hit, and no slot need be cleared.
     """
-    hits, slots, distinct, counts = s.hits, s.slots, s.distinct, s.counts
-    bits = 8
-    while 1 << bits < 4 * n_hits:
-        bits += 1
-    for k in range(1 << bits):
-        slots[k] = -1
-    shift = np.uint64(64 - bits)
-    last = (1 << bits) - 1
-    for k in range(n_hits):
-        column = np.int64(hits[k])
-        slot = np.int64(np.uint64(column) * _GOLD >> shift)
-        entry = slots[slot]
-        while entry >> 32 != column and entry >= 0:
-            slot = (slot + 1) & last
-            entry = slots[slot]
-        is_new = np.int64(entry < 0)
-        place = n_distinct if is_new else entry & 0xFFFFFFFF
-        slots[slot] = (column << 32) | place
-        distinct[place] = column
-        counts[place] = counts[place] * (1 - is_new) + 1
-        n_distinct += is_new
+    hits, slots, distinct, counts, places, again = s.hits, s.slots, s.distinct, s.counts, s.places, s.again
+    n_distinct = 0
+    factor = _GOLD >> _32
+    while n_hits:
+        bits = 6
+        while 1 << bits < 4 * n_hits:
+            bits += 1
+        shift = np.uint64(32 - bits)
+        for k in range(n_hits):
+            slots[(np.uint64(hits[k]) * factor & _LOW) >> shift] = k
+        before = n_distinct
+        n_again = n_left = 0
+        if CAN_SELECT:
+            for k in range(0, n_hits, 16):
+                found = settle(hits, k, n_hits, slots, factor, shift, distinct, n_distinct, places, again, n_again, n_left)
+                n_distinct, n_again, n_left = n_distinct + found[0], n_again + found[1], n_left + found[2]
+        else:
+            for k in range(n_hits):
+                column = hits[k]
+                last = slots[(np.uint64(column) * factor & _LOW) >> shift]  # never before k
+                is_same = np.int64(hits[last] == column)
+                is_last = np.int64(last == k)
+                distinct[n_distinct] = column
+                places[k] = n_distinct
+                n_distinct += is_last
+                again[n_again] = last
+                n_again += is_same - is_last
+                hits[n_left] = column
+                n_left += 1 - is_same
+        for k in range(before, n_distinct):
+            counts[k] = 1
+        for k in range(n_again):
+            counts[places[again[k]]] += 1
+        n_hits = n_left
+        factor = (factor * _MIX1 & _LOW) | _ONE
     return n_distinct
 
 
@@ -897,8 +1003,7 @@ def score_texts(
     for row in range(len(offsets) - 1):
         n_tokens = read_tokens(data, offsets[row], offsets[row + 1], dictionary, characters, s, None)
         _copy(s.tally, 0, tallies, row * N_TALLIES, N_TALLIES)
-        n_hits, n_distinct = _find_terms(n_tokens, dictionary, weights, width, s)
-        n_distinct = _count_distinct(n_hits, n_distinct, s)
+        n_distinct = _count_distinct(_find_terms(n_tokens, dictionary, weights, width, s), s)
         for c in range(n_classes):
             total = length = 0.0
             for k in range(n_distinct):
@@ -919,8 +1024,7 @@ def count_texts(
     for row in range(len(offsets) - 1):
         n_tokens = read_tokens(data, offsets[row], offsets[row + 1], dictionary, characters, s, None)
         _copy(s.tally, 0, tallies, row * N_TALLIES, N_TALLIES)
-        n_hits, n_distinct = _find_terms(n_tokens, dictionary, _NO_WEIGHTS, 0, s)
-        n_distinct = _count_distinct(n_hits, n_distinct, s)
+        n_distinct = _count_distinct(_find_terms(n_tokens, dictionary, _NO_WEIGHTS, 0, s), s)
         _copy(s.distinct, 0, columns, filled, n_distinct)
         _copy(s.counts, 0, counts, filled, n_distinct)
         filled += n_distinct
