@@ -31,6 +31,13 @@ class Storage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Serving:
+    """Limits of single texts that are asked about."""
+
+    max_text_chars: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Nightly:
     """How a night is cut into tasks."""
 
@@ -80,6 +87,7 @@ class Policy:
 
     reading: Reading
     storage: Storage
+    serving: Serving
     nightly: Nightly
     drift: Drift
     retrain: Retrain

@@ -22,6 +22,8 @@ COMMANDS = {
     "score": {"--date", "--to", "--model", "--json"},
     "score-file": {"--model", "--format", "--json"},
     "models": {"--json"},
+    "predict": {"--model", "--json"},
+    "explain": {"--date", "--json"},
     "export": {"--json"},
     "sql": {"-c", "--csv", "--json", "--url"},
     "demo": {"--reviews"},
