@@ -5,7 +5,7 @@ happen elsewhere.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,10 @@ class Candidate:
     """Columns of `schema.REFERENCE`: the held-out rows as drift checks will see reviews, and what people said of them."""
     params: dict[str, Any]
     """How it was trained: the estimator's parameters, and those of the policy that mattered."""
+    trials: tuple[Any, ...] = ()
+    """What was tried on the way, in order."""
+    curves: dict[str, Any] = field(default_factory=dict)
+    """Of the held-out rows: classes, confusion, reliability, precision_recall."""
 
 
 def train(
