@@ -70,6 +70,20 @@ class Retrain:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Search:
+    """How a model is looked for."""
+
+    trials: int
+    rows_per_trial: int
+    folds: int
+    max_rows: int
+    short_text_chars: int
+    even_share: float
+    dictionary_terms: int
+    dictionary_loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class PromotionGates:
     """What a candidate has to show."""
 
@@ -91,6 +105,7 @@ class Policy:
     nightly: Nightly
     drift: Drift
     retrain: Retrain
+    search: Search
     promotion: PromotionGates
 
 

@@ -54,7 +54,7 @@ def prepare(snapshot: pa.Table, *, held_out_share: float, classes: Sequence[str]
     """
     _check(snapshot)
     labels = fold_labels(snapshot["label"].to_pylist(), classes)
-    texts = [_normalise(text) for text in snapshot["text"].to_pylist()]
+    texts = [normalise(text) for text in snapshot["text"].to_pylist()]
     kept, n_conflicts = _distinct(texts, labels, snapshot["origin"].to_pylist())
     held_out = np.array([
         is_held_out(product, text, held_out_share)
@@ -81,7 +81,12 @@ def is_held_out(product_id: str | None, normal_text: str, share: float) -> bool:
     return place < share
 
 
-def _normalise(text: str) -> str:
+def normalise(text: str) -> str:
+    """A text without what does not make it another one: case, and how much blank stands where.
+
+    >>> normalise("Good  film ")
+    'good film'
+    """
     return " ".join(text.lower().split())
 
 

@@ -24,7 +24,10 @@ from sentiment_core.registry.comparison import Trial
 
 # Everything a stored model may be made of besides numpy arrays and plain values.
 TRUSTED_TYPES = ("sentiment_core.model.estimator.SentimentClassifier",)
-_STATE = {"term_bytes_", "char_bytes_", "scale_", "coef_", "intercept_", "classes_", "char_max"}
+_STATE = {
+    "term_bytes_", "char_bytes_", "scale_", "coef_", "intercept_", "calibration_coef_", "calibration_intercept_", "offsets_",
+    "classes_", "char_max", "classifier",
+}  # fmt: skip
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 MODEL_FILE = "model.skops"
