@@ -140,6 +140,8 @@ def _terms(explanation: dict[str, Any], n_shown: int) -> Table:
     table.add_row(
         Text("log-odds", style="bold"), "", *(Text(f"{explanation['scores'][name]:+.3f}", style="bold") for name in names), ""
     )
+    if any(explanation["offsets"].values()):
+        table.add_row(Text("decision offset", style="dim"), "", *(f"{explanation['offsets'][name]:+.3f}" for name in names), "")
     return table
 
 

@@ -1,7 +1,8 @@
 """Why a text got its score: what each of its terms added.
 
-The model is linear in its terms, so that this is no approximation: a term's contributions are its weights times its
-share of the text, and their sum and the intercept are the score. No other texts are looked at, and nothing is fetched.
+The model is linear in its terms, and so is its calibration: a term's contributions are its weights times its share of the
+text, and their sum and the intercept are the score. That is no approximation. No other texts are looked at, and nothing
+is fetched.
 """
 
 import re
@@ -21,6 +22,7 @@ from sentiment_core.text.rules import HTML_TAG, NEGATED, TextRules
 from sentiment_core.text.stop_words import stop_words
 
 _BINARY_CLASSES = 2
+F64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +46,11 @@ class Explanation:
     label: str
     probabilities: dict[str, float]
     scores: dict[str, float]
-    """Of two classes the log-odds of the second; of more, one a class."""
+    """Calibrated; of two classes the log-odds of the second, of more one a class."""
     intercepts: dict[str, float]
     """What a text without a known term scores."""
+    offsets: dict[str, float]
+    """By how much decisions favour a class, in log-odds, beyond its score."""
     terms: tuple[Term, ...]
     """The strongest first, by the contributions to the label's score."""
 
@@ -68,11 +72,12 @@ def explain(estimator: SentimentClassifier, text: str) -> Explanation:
     column = as_texts([text])
     classes = [str(name) for name in estimator.classes_]
     names = classes[1:] if len(classes) == _BINARY_CLASSES else classes
-    intercepts = dict(zip(names, estimator.intercept_.tolist(), strict=True))
+    calibration, offsets = _calibration(estimator), estimator.offsets_.tolist()
+    intercepts = dict(zip(names, (calibration[0] @ estimator.intercept_ + calibration[1]).tolist(), strict=True))
     terms = [
-        Term(term=term, kind=kind, written=written, count=count, contributions=dict(zip(names, parts, strict=True)))
-        for kind, block in _blocks(estimator).items()
-        for term, written, count, parts in _parts(estimator, column, *block)
+        Term(term=term, kind=block.kind, written=written, count=count, contributions=dict(zip(names, parts, strict=True)))
+        for block in _blocks(estimator)
+        for term, written, count, parts in _parts(estimator, column, calibration[0], block)
     ]
     label = str(estimator.predict(column)[0])
     decisive = label if label in names else names[0]
@@ -81,25 +86,43 @@ def explain(estimator: SentimentClassifier, text: str) -> Explanation:
         probabilities=dict(zip(classes, estimator.predict_proba(column)[0].tolist(), strict=True)),
         scores={name: intercepts[name] + sum(term.contributions[name] for term in terms) for name in names},
         intercepts=intercepts,
+        offsets=dict(zip(names, offsets if len(names) > 1 else [offsets[1] - offsets[0]], strict=True)),
         terms=tuple(sorted(terms, key=lambda term: (-abs(term.contributions[decisive]), term.kind, term.term))),
     )
 
 
-def _blocks(estimator: SentimentClassifier) -> dict[Literal["words", "characters"], tuple[Vocabulary, TextRules, int]]:
-    """By kind: terms, rules, and the column of the first term."""
-    words = estimator.vocabulary
-    blocks: dict[Literal["words", "characters"], tuple[Vocabulary, TextRules, int]] = {"words": (words, estimator.rules, 0)}
-    if estimator.char_max:
-        blocks["characters"] = (estimator.characters, estimator.char_rules, len(words))
-    return blocks
+@dataclass(frozen=True)
+class _Block:
+    """Terms of one kind."""
+
+    kind: Literal["words", "characters"]
+    vocabulary: Vocabulary
+    rules: TextRules
+    first: int
+    """Column of the first of them."""
+
+
+def _blocks(estimator: SentimentClassifier) -> list[_Block]:
+    words = _Block("words", estimator.vocabulary, estimator.rules, 0)
+    characters = _Block("characters", estimator.characters, estimator.char_rules, len(words.vocabulary))
+    return [words, characters] if estimator.char_max else [words]
+
+
+def _calibration(estimator: SentimentClassifier) -> tuple[F64, F64]:
+    """The calibration as a matrix (calibrated scores by raw ones) and what it adds; nothing changes where it is empty."""
+    n_scores = len(estimator.coef_)
+    if not len(estimator.calibration.coef):
+        return np.eye(n_scores), np.zeros(n_scores)
+    return estimator.calibration.coef, estimator.calibration.intercept
 
 
 def _parts(
-    estimator: SentimentClassifier, column: pa.LargeStringArray, vocabulary: Vocabulary, rules: TextRules, first: int
+    estimator: SentimentClassifier, column: pa.LargeStringArray, calibration: F64, block: _Block
 ) -> Iterator[tuple[str, str, int, list[float]]]:
     """Of every known term: itself, how it is written, how often, and what it adds to each score."""
+    vocabulary, rules = block.vocabulary, block.rules
     counts = analyse(column, compile_dictionary(vocabulary, rules), len(vocabulary)).counts
-    parts = _contributions(estimator, counts.indices + first, counts.data)
+    parts = calibration @ _contributions(estimator, counts.indices + block.first, counts.data)
     written = {} if rules.char_max else _written(column[0].as_py(), rules)
     for place, count, added in zip(counts.indices.tolist(), counts.data.tolist(), parts.T.tolist(), strict=True):
         start, end = vocabulary.term_offsets[place : place + 2]
@@ -107,11 +130,9 @@ def _parts(
         yield term, written.get(term.replace(NEGATED, ""), term), int(count), added
 
 
-def _contributions(
-    estimator: SentimentClassifier, columns: npt.NDArray[np.int32], counts: npt.NDArray[np.int32]
-) -> npt.NDArray[np.float64]:
-    """Scores by terms: weight times the term's part of a row of length one, as the estimator weighs it."""
-    values = np.ones(len(counts)) if estimator.weighting == "nbidf" else 1 + np.log(counts)
+def _contributions(estimator: SentimentClassifier, columns: npt.NDArray[np.int32], counts: npt.NDArray[np.int32]) -> F64:
+    """Raw scores by terms: weight times the term's part of a row of length one, as `linear.weigh` has it."""
+    values = 1 + np.log(counts) if estimator.weighting == "tfidf" else np.ones(len(counts))
     scaled = np.broadcast_to(estimator.scale_, estimator.coef_.shape)[:, columns] * values
     length = np.sqrt((scaled**2).sum(axis=1, keepdims=True))
     return np.asarray(estimator.coef_[:, columns] * scaled / np.where(length > 0, length, 1))
