@@ -31,6 +31,13 @@ class Storage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Serving:
+    """Limits of single texts that are asked about."""
+
+    max_text_chars: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Nightly:
     """How a night is cut into tasks."""
 
@@ -65,6 +72,33 @@ class Retrain:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Search:
+    """How a model is looked for."""
+
+    trials: int
+    rows_per_trial: int
+    folds: int
+    max_rows: int
+    short_text_chars: int
+    even_share: float
+    dictionary_terms: int
+    dictionary_loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BehaviourLimits:
+    """Share of its sentences on which each behavioural test may fail."""
+
+    negation: float
+    negation_direction: float
+    paraphrase: float
+    swap: float
+    spelling: float
+    minimum: float
+    other: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class PromotionGates:
     """What a candidate has to show."""
 
@@ -78,7 +112,6 @@ class PromotionGates:
     min_f1_positive: float
     min_class_rows: int
     max_ece: float
-    max_behaviour_failures: float
     max_slice_loss: float
     min_slice_rows: int
     min_reviews_per_second: int
@@ -86,6 +119,7 @@ class PromotionGates:
     shadow_nights: int
     approval: bool
     approval_hours: int
+    behaviour: BehaviourLimits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +128,11 @@ class Policy:
 
     reading: Reading
     storage: Storage
+    serving: Serving
     nightly: Nightly
     drift: Drift
     retrain: Retrain
+    search: Search
     promotion: PromotionGates
 
 

@@ -1,7 +1,8 @@
 """A batch of reviews and a model: the same reviews with their scores.
 
 Order and number of rows stay; a review's score depends on its text alone, never on the batch it came in. One pass
-gives probabilities and the statistics that drift checks compare. No reading, no writing, no choice of the model.
+gives probabilities and the statistics that drift checks compare; the label is the model's decision, and the confidence
+the probability of that label. No reading, no writing, no choice of the model.
 """
 
 from typing import Any
@@ -31,7 +32,7 @@ def score(estimator: Any, ref: ModelRef, batch: ReviewBatch, *, text_excerpt: in
     probabilities, statistics = estimator.examine(texts)
     columns = {
         **{name: batch.table[name] for name in _CARRIED},
-        **_scores(probabilities, estimator.classes_.tolist()),
+        **_scores(probabilities, estimator.decide(probabilities), estimator.classes_.tolist()),
         **statistics,
         "text_excerpt": excerpts(texts, text_excerpt),
     }
@@ -42,7 +43,8 @@ def score(estimator: Any, ref: ModelRef, batch: ReviewBatch, *, text_excerpt: in
 def score_texts(estimator: Any, texts: pa.LargeStringArray) -> pa.Table:
     """The scores of texts alone: label, one p_ column for each class of the model, confidence."""
     classes = estimator.classes_.tolist()
-    columns = _scores(estimator.examine(texts)[0], classes)
+    probabilities = estimator.examine(texts)[0]
+    columns = _scores(probabilities, estimator.decide(probabilities), classes)
     names = ["label", *(name for name in ("p_negative", "p_neutral", "p_positive") if name[2:] in classes), "confidence"]
     return pa.table({name: columns[name] for name in names})
 
@@ -58,16 +60,13 @@ def excerpts(texts: pa.LargeStringArray, n_chars: int) -> pa.Array:
     return pc.utf8_slice_codeunits(texts, start=0, stop=n_chars).cast(pa.string())
 
 
-def _scores(probabilities: npt.NDArray[np.float64], classes: list[str]) -> dict[str, Any]:
-    # One class after the other: NumPy takes ten times as long for the maximum of short rows.
-    confidence, likeliest = probabilities[:, 0].copy(), np.zeros(len(probabilities), np.int8)
+def _scores(probabilities: npt.NDArray[np.float64], chosen: npt.NDArray[np.int8], classes: list[str]) -> dict[str, Any]:
+    confidence = probabilities[:, 0].copy()
     for place in range(1, len(classes)):
-        is_likelier = probabilities[:, place] > confidence
-        np.copyto(confidence, probabilities[:, place], where=is_likelier)
-        likeliest[is_likelier] = place
+        np.copyto(confidence, probabilities[:, place], where=chosen == place)
     return {
         "p_neutral": pa.nulls(len(probabilities), pa.float64()),
         **{f"p_{name}": probabilities[:, place] for place, name in enumerate(classes)},
-        "label": pa.array(classes, pa.string()).take(pa.array(likeliest)),
+        "label": pa.array(classes, pa.string()).take(pa.array(chosen)),
         "confidence": confidence,
     }

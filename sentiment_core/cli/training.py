@@ -191,9 +191,7 @@ def _class_table(figures: dict[str, Any]) -> Table:
     for name in ("n", "precision", "recall", "F1"):
         table.add_column(name, justify="right")
     for name, found in figures["per_class"].items():
-        precision, recall = found["precision"], found["recall"]
-        f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-        table.add_row(name, f"{found['n']:,}", f"{precision:.4f}", f"{recall:.4f}", f"{f1:.4f}")
+        table.add_row(name, f"{found['n']:,}", *(f"{found[figure]:.4f}" for figure in ("precision", "recall", "f1")))
     return table
 
 

@@ -20,13 +20,12 @@ from sentiment_core.model import gates
 from sentiment_core.model.evaluation import calibration_error, figures
 from sentiment_core.model.examples import BINARY, FRESH_ORIGINS, fold_labels, held_out_share, normalise, prepare
 from sentiment_core.model.gates import Examination, Gate
+from sentiment_core.model.slices import compare_slices
 from sentiment_core.policy import Policy, PromotionGates
 
 # Enough rows that a call's overhead does not show, few enough that a slow family is found out within a minute.
 _TIMED_ROWS = 4_096
 _TIMED_RUNS = 3
-Slices = dict[str, npt.NDArray[np.bool_]]
-"""Which rows belong to each part of the reviews."""
 
 
 def compare(
@@ -37,7 +36,6 @@ def compare(
     *,
     champion_snapshot: pa.Table | None = None,
     examine: Callable[[Any], Iterable[Examination]] | None = None,
-    cut: Callable[[pa.Table], Slices] | None = None,
     n_bytes: int | None = None,
 ) -> Promotion:
     """Score both models on reviews that neither was fitted to and say which gates pass.
@@ -54,7 +52,6 @@ def compare(
         champion_snapshot: what the champion was trained from; its held-out rows are the standing test set, and what it
             does not hold is fresh. None: as the column origin says.
         examine: the behavioural tests.
-        cut: parts of the held-out reviews on which the models are compared as well.
         n_bytes: size of the candidate's files; None is not judged.
 
     Raises:
@@ -73,14 +70,13 @@ def compare(
     limits = policy.promotion
     found = [
         *(
-            _against_champion(ours, theirs, is_fresh, limits)
+            _against_champion(ours, theirs, rows, limits)
             if theirs
             else [gates.better_than_majority(ours.is_right, labels, limits)]
         ),
         *gates.class_floors(ours.predicted, labels, classes, limits),
         gates.calibration(ours.calibration_error(), len(rows), limits),
-        *gates.behaviour(examine(candidate) if examine else (), limits),
-        *(_slices(cut(rows), ours, theirs, limits) if cut and theirs else ()),
+        *gates.behaviour(examine(candidate) if examine else (), limits.behaviour),
         gates.speed(reviews_per_second(candidate, rows["text"]), len(rows), limits),
         *([gates.size(n_bytes, limits)] if n_bytes is not None else []),
     ]
@@ -160,16 +156,17 @@ class _Scores:
     def by_origin(self, is_fresh: npt.NDArray[np.bool_]) -> dict[str, Any]:
         """Figures on all rows, the standing and the fresh ones."""
         rows = {"test": np.ones_like(is_fresh), "test_standing": ~is_fresh, "test_fresh": is_fresh}
-        return {name: figures(self.probabilities[mask], self.labels[mask].tolist(), self.classes) for name, mask in rows.items()}
+        return {
+            name: figures(self.probabilities[mask], self.labels[mask].tolist(), self.classes, predicted=self.predicted[mask])
+            for name, mask in rows.items()
+        }
 
 
-def _against_champion(ours: _Scores, theirs: _Scores, is_fresh: npt.NDArray[np.bool_], limits: PromotionGates) -> Iterable[Gate]:
+def _against_champion(ours: _Scores, theirs: _Scores, rows: pa.Table, limits: PromotionGates) -> Iterable[Gate]:
+    is_fresh = _is_fresh(rows)
     yield gates.fresh_labels(int(is_fresh.sum()), limits)
     if is_fresh.any():
         yield gates.better_on_fresh(ours.is_right[is_fresh], theirs.is_right[is_fresh], limits)
     yield gates.kept_on_standing(ours.is_right[~is_fresh], theirs.is_right[~is_fresh], limits)
-
-
-def _slices(parts: Slices, ours: _Scores, theirs: _Scores, limits: PromotionGates) -> Iterable[Gate]:
-    for name, rows in parts.items():
-        yield gates.slice_kept(name, ours.is_right[rows], theirs.is_right[rows], limits)
+    parts = compare_slices(rows, ours.labels, theirs.predicted, ours.predicted, min_rows=limits.min_slice_rows)
+    yield gates.kept_on_slices(parts, limits)

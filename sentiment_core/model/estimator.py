@@ -1,8 +1,9 @@
-"""The classifier that is registered: weighted n-grams and a logistic regression, as one scikit-learn estimator.
+"""The classifier that is registered: weighted n-grams and a linear model, as one scikit-learn estimator.
 
 Its fitted state is numpy arrays and plain scalars only, so that skops stores it without pickle and one name is all
-that a loader has to trust. How texts become counts, and counts sums, is the business of `text`; nothing here knows of
-files, MLflow or labels' meaning.
+that a loader has to trust. How texts become counts, and counts sums, is the business of `text`, how weights are learnt
+that of `linear`, how sums become probabilities and labels that of `calibration`; nothing here knows of files, MLflow or
+labels' meaning.
 """
 
 from dataclasses import fields
@@ -11,23 +12,21 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
-from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
 from sentiment_core.errors import Permanent
+from sentiment_core.model.calibration import Calibration, decide
+from sentiment_core.model.linear import Learner
+from sentiment_core.model.terms import Terms, count_terms
 from sentiment_core.text.dictionary import Vocabulary, compile_dictionary, open_dictionary, save_dictionary
-from sentiment_core.text.features import analyse, as_texts, score
+from sentiment_core.text.features import as_texts, score
 from sentiment_core.text.kernel import Dictionary
-from sentiment_core.text.learning import learn_vocabulary, on_all_cores
+from sentiment_core.text.learning import on_all_cores
 from sentiment_core.text.rules import TextRules
 
 # Texts that one core scores at a time where several work on one array.
 _SLICE = 2_048
-_WEIGHTINGS = ("tfidf", "nbidf")
-_BINARY_CLASSES = 2
 _BLOCKS = ("words", "characters")
 _RULES = tuple(field.name for field in fields(TextRules) if not field.name.startswith("char_"))
 Tables = tuple[Dictionary, npt.NDArray[np.float64]]
@@ -37,15 +36,13 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Texts to probabilities of `classes_`.
 
     Texts come as a list, array, Series or Arrow column, or as a table or frame with a column `text`. The constructor's
-    arguments are the text rules (`text.rules.TextRules`), the size of the dictionary, how terms are weighted and the
-    strength of the regression. Defaults were picked on held-out products of four sets of real reviews: stemming gained
-    .003 to .007 of accuracy on each, negation marking gained on one and lost on another, and C = 10 lay within .002 of
-    the best.
+    arguments are the text rules (`text.rules.TextRules`), the size of the dictionary, and the family with its parameters
+    (`linear.Learner`); the defaults are a plain, sturdy model, `search` finds better ones. `selection` says which terms
+    stay where there are more than `max_features` words or `max_chars` runs of characters (`char_min` to `char_max`; for
+    short texts): the most frequent, or with `chi2` those that tell the classes apart (`terms.Terms.select`).
 
-    Weightings: `tfidf`, 1 + log of the count times idf; `nbidf`, presence times idf times the smoothed log-count ratio
-    of a class against the others (naive Bayes features; Wang and Manning 2012), one regression a class where there are
-    more than two. Rows have length one, those of words and those of runs of characters (`char_min` to `char_max`; for short
-    texts) each for itself.
+    `predict_proba` follows the calibration and `predict` the decision offsets that `adjust` was given; without it, the
+    plain link and the likeliest class.
 
     >>> model = SentimentClassifier(min_df=1).fit(["good film", "bad film"], ["positive", "negative"])
     >>> model.predict(["a good one"]).tolist()
@@ -70,8 +67,11 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         char_min: int = 0,
         char_max: int = 0,
         max_chars: int = 200_000,
+        selection: str = "frequent",
         weighting: str = "tfidf",
+        classifier: str = "logistic",
         C: float = 10.0,  # noqa: N803  # scikit-learn's name for it
+        class_weight: str | None = None,
         random_state: int | None = 0,
     ) -> None:
         self.strip_html = strip_html
@@ -89,71 +89,53 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.char_min = char_min
         self.char_max = char_max
         self.max_chars = max_chars
+        self.selection = selection
         self.weighting = weighting
+        self.classifier = classifier
         self.C = C
+        self.class_weight = class_weight
         self.random_state = random_state
 
     def fit(self, texts: Any, labels: Any, sample_weight: Any = None) -> Self:
         """Learn dictionary, scales and weights.
 
         Raises:
-            ValueError: fewer than two classes, lengths that differ, no term in `min_df` texts, or an unknown weighting.
+            ValueError: fewer than two classes, lengths that differ, no term in `min_df` texts, or an unknown family.
             TypeError: what are no texts.
         """
         column = as_texts(texts)
         labels = np.asarray(labels)
         if len(labels) != len(column):
             raise ValueError(f"expected one label a text, found {len(labels)} labels for {len(column)} texts")
-        if self.weighting not in _WEIGHTINGS:
-            raise ValueError(f"expected weighting to be one of {', '.join(_WEIGHTINGS)}, found {self.weighting!r}")
-        self._forget()
-        words = learn_vocabulary(column, self.rules, min_df=self.min_df, max_features=self.max_features)
-        self.term_bytes_, self.term_offsets_ = words.term_bytes, words.term_offsets
-        characters = Vocabulary.of([])
+        self._learner.check()
+        limits = (self.max_features, self.max_chars) if self.selection == "frequent" else (None, None)
+        terms = count_terms(column, self.rules, min_df=self.min_df, limit=limits[0])
         if self.char_max:
-            characters = learn_vocabulary(column, self.char_rules, min_df=self.min_df, max_features=self.max_chars)
-        self.char_bytes_, self.char_offsets_ = characters.term_bytes, characters.term_offsets
-        counts = sp.hstack([analyse(column, *block).counts for block in self._blocks()], format="csr")
+            terms = terms.beside(count_terms(column, self.char_rules, min_df=self.min_df, limit=limits[1]))
+        return self.fit_terms(terms, labels, sample_weight)
+
+    def fit_terms(self, terms: Terms, labels: npt.NDArray[Any], sample_weight: Any = None) -> Self:
+        """Learn scales and weights from texts whose terms are counted already, by this estimator's rules.
+
+        Raises:
+            ValueError: as `fit` does.
+        """
+        self._learner.check()
+        self.__dict__.pop("_prepared", None)
+        if self.selection == "chi2":
+            terms = terms.select(labels, max_words=self.max_features, max_chars=self.max_chars)
+        self.term_bytes_, self.term_offsets_ = terms.words.term_bytes, terms.words.term_offsets
+        self.char_bytes_, self.char_offsets_ = terms.characters.term_bytes, terms.characters.term_offsets
         self.classes_ = np.unique(labels)
-        if self.weighting == "tfidf":
-            self._fit_tfidf(counts, labels, sample_weight)
-        else:
-            self._fit_nbidf(counts, labels, sample_weight)
+        learnt = self._learner.fit(terms.counts, labels, len(terms.words), sample_weight)
+        self.scale_, self.coef_, self.intercept_ = learnt.scale, learnt.coef, learnt.intercept
+        return self.adjust(Calibration.none(len(self.coef_)), np.zeros(len(self.classes_)))
+
+    def adjust(self, calibration: Calibration, offsets: npt.NDArray[np.float64]) -> Self:
+        """Give the fitted model a calibration for its probabilities, and offsets (one a class) for its decisions."""
+        self.calibration_coef_, self.calibration_intercept_ = calibration.coef, calibration.intercept
+        self.offsets_ = np.asarray(offsets, float)
         return self
-
-    def _fit_tfidf(self, counts: sp.csr_matrix, labels: npt.NDArray[Any], sample_weight: Any) -> None:
-        self.scale_ = _idf(counts)[np.newaxis]
-        regression = self._regression().fit(self._weigh(counts, 0), labels, sample_weight=sample_weight)
-        self.coef_, self.intercept_ = regression.coef_, regression.intercept_
-
-    def _fit_nbidf(self, counts: sp.csr_matrix, labels: npt.NDArray[Any], sample_weight: Any) -> None:
-        # For two classes one regression of the second against the first, as scikit-learn has it.
-        targets = self.classes_[1:] if len(self.classes_) == _BINARY_CLASSES else self.classes_
-        weights = np.ones(len(labels)) if sample_weight is None else np.asarray(sample_weight, float)
-        idf = _idf(counts)
-        self.scale_ = np.stack([idf * _log_count_ratio(counts, labels == target, weights) for target in targets])
-        regressions = [
-            self._regression().fit(self._weigh(counts, place), labels == target, sample_weight=sample_weight)
-            for place, target in enumerate(targets)
-        ]
-        self.coef_ = np.concatenate([regression.coef_ for regression in regressions])
-        self.intercept_ = np.concatenate([regression.intercept_ for regression in regressions])
-
-    def _regression(self) -> LogisticRegression:
-        return LogisticRegression(C=self.C, max_iter=300, random_state=self.random_state)
-
-    def _weigh(self, counts: sp.csr_matrix, place: int) -> sp.csr_matrix:
-        """Rows of length one, as the regression of a class sees them; equals scikit-learn's TfidfTransformer for tfidf."""
-        blocks = [counts[:, : self._n_words], counts[:, self._n_words :]] if self.char_max else [counts]
-        scales = np.split(self.scale_[place], [self._n_words])
-        return sp.hstack([self._weigh_block(block, scale) for block, scale in zip(blocks, scales, strict=False)], format="csr")
-
-    def _weigh_block(self, counts: sp.csr_matrix, scale: npt.NDArray[np.float64]) -> sp.csr_matrix:
-        values = (np.ones(len(counts.data)) if self._is_binary else 1 + np.log(counts.data)) * scale[counts.indices]
-        n_terms = np.diff(counts.indptr)
-        squares = np.bincount(np.repeat(np.arange(counts.shape[0]), n_terms), values**2, minlength=counts.shape[0])
-        values /= np.repeat(np.sqrt(np.where(squares > 0, squares, 1)), n_terms)
-        return sp.csr_matrix((values, counts.indices, counts.indptr), shape=counts.shape)
 
     def predict_proba(self, texts: Any) -> npt.NDArray[np.float64]:
         """Probabilities, one row a text and one column a class in the order of `classes_`; over all cores."""
@@ -164,8 +146,12 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.concatenate(on_all_cores(lambda part: self.examine(part)[0], slices))
 
     def predict(self, texts: Any) -> npt.NDArray[Any]:
-        """The likeliest class of every text."""
-        return np.asarray(self.classes_[self.predict_proba(texts).argmax(axis=1)])
+        """The class of every text."""
+        return np.asarray(self.classes_[self.decide(self.predict_proba(texts))])
+
+    def decide(self, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.int8]:
+        """Which class (its place in `classes_`) such probabilities mean, the offsets considered."""
+        return decide(probabilities, self.offsets_)
 
     def examine(self, texts: Any) -> tuple[npt.NDArray[np.float64], dict[str, npt.NDArray[Any]]]:
         """Probabilities and the texts' statistics out of one pass on one core; releases the GIL."""
@@ -175,7 +161,17 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         sums, statistics = score(column, words[0], words[1], is_binary=self._is_binary)
         for dictionary, weights in characters:
             sums += score(column, dictionary, weights, is_binary=self._is_binary)[0]
-        return self._probabilities(sums + self.intercept_), statistics
+        return self.calibration.probabilities(sums + self.intercept_, self.link), statistics
+
+    @property
+    def calibration(self) -> Calibration:
+        """What makes probabilities of scores."""
+        return Calibration(self.calibration_coef_, self.calibration_intercept_)
+
+    @property
+    def link(self) -> str:
+        """What makes them where the calibration is empty."""
+        return self._learner.link(len(self.classes_))
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -260,36 +256,13 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def _is_binary(self) -> bool:
-        return self.weighting == "nbidf"
+        return self._learner.is_binary
 
-    def _probabilities(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        if len(self.classes_) == _BINARY_CLASSES:  # the regression keeps one row of weights for two classes
-            positive = expit(scores[:, 0])
-            return np.column_stack([1 - positive, positive])
-        if self.weighting == "nbidf":
-            each = expit(scores)
-            return np.asarray(each / each.sum(axis=1, keepdims=True))
-        return np.asarray(softmax(scores, axis=1))
-
-    def _forget(self) -> None:
-        self.__dict__.pop("_prepared", None)
+    @property
+    def _learner(self) -> Learner:
+        return Learner(**{field.name: getattr(self, field.name) for field in fields(Learner)})
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = dict(super().__getstate__())
         state.pop("_prepared", None)  # tables are rebuilt from the arrays, or kept as files beside them
         return state
-
-
-def _idf(counts: sp.csr_matrix) -> npt.NDArray[np.float64]:
-    """scikit-learn's smooth_idf."""
-    document_frequency = np.bincount(counts.indices, minlength=counts.shape[1])
-    return np.asarray(np.log((1 + counts.shape[0]) / (1 + document_frequency)) + 1)
-
-
-def _log_count_ratio(
-    counts: sp.csr_matrix, is_target: npt.NDArray[np.bool_], weights: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Log of (1 + texts of the class that hold a term) over the same of the others, each as a share of its sum."""
-    presence = sp.csr_matrix((np.ones(len(counts.data)), counts.indices, counts.indptr), shape=counts.shape)
-    inside, outside = (1 + presence.T @ (weights * chosen) for chosen in (is_target, ~is_target))
-    return np.asarray(np.log(inside / inside.sum()) - np.log(outside / outside.sum()))

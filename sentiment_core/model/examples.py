@@ -97,7 +97,11 @@ def is_held_out(product_id: str | None, normal_text: str, share: float) -> bool:
 
 
 def normalise(text: str) -> str:
-    """By what two texts count as the same."""
+    """A text without what does not make it another one: case, and how much blank stands where.
+
+    >>> normalise("Good  film ")
+    'good film'
+    """
     return " ".join(text.lower().split())
 
 

@@ -66,16 +66,18 @@ def _dictionary(model: SentimentClassifier) -> pa.Table:
 
 
 def _description(model: SentimentClassifier) -> dict[str, Any]:
-    is_presence = model.weighting == "nbidf"
-    links = {True: "logistic", False: "one against the rest" if is_presence else "softmax"}
+    is_presence = model.weighting != "tfidf"
+    calibration = {"coef": model.calibration.coef.tolist(), "intercept": model.calibration.intercept.tolist()}
     return {
         "classes": [str(name) for name in model.classes_],
         "scores": _scores(model),
         "counts": "presence" if is_presence else "1 + log(count)",
         "norm": "counts x scale; rows of words and rows of characters each of length one",
         "characters": [model.char_min, model.char_max] if model.char_max else None,
-        "link": links[len(model.classes_) == 2],  # noqa: PLR2004
+        "link": model.link,
         "intercepts": model.intercept_.tolist(),
+        "calibration": calibration if len(model.calibration.coef) else None,
+        "decision_offsets": dict(zip([str(name) for name in model.classes_], model.offsets_.tolist(), strict=True)),
         "rules": model.rules.as_dict(),
         "patterns": model.rules.patterns(),
         "masks": model.rules.masks(),

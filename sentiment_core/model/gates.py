@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from sentiment_core.policy import PromotionGates
+from sentiment_core.model.slices import SliceComparison
+from sentiment_core.policy import BehaviourLimits, PromotionGates
 
 Flags = npt.NDArray[np.bool_]
 
@@ -149,42 +150,41 @@ def calibration(error: float, n: int, limits: PromotionGates) -> Gate:
     )
 
 
-def behaviour(results: Iterable[Examination], limits: PromotionGates) -> list[Gate]:
+def behaviour(results: Iterable[Examination], limits: BehaviourLimits) -> list[Gate]:
     """Behavioural tests (Ribeiro et al. 2020): each may fail on a share of its examples."""
-    return [
-        Gate(
-            name=f"behaviour_{result.name}",
-            figure=result.n_failed / result.n,
-            limit=limits.max_behaviour_failures,
-            outcome=_outcome(result.n_failed / result.n <= limits.max_behaviour_failures),
-            n=result.n,
-            sentence=f"fails {result.n_failed} of {result.n} examples of {result.name.replace('_', ' ')} "
-            f"({100 * limits.max_behaviour_failures:g} % allowed)",
-        )
-        for result in results
-        if result.n
-    ]
+    return [_behaviour(result, getattr(limits, result.name, limits.other)) for result in results if result.n]
 
 
-def slice_kept(name: str, ours: Flags, theirs: Flags, limits: PromotionGates) -> Gate:
-    """Not clearly worse than the champion on a part of the reviews.
-
-    Parts are small and many, so that a loss counts only when it is also more than chance (one-sided McNemar).
-    """
-    n = len(ours)
-    if n < limits.min_slice_rows:
-        return _skipped(f"slice_{name}", limits.max_slice_loss, n, f"too few reviews of {name} held out to compare on ({n})")
-    loss = float(theirs.mean() - ours.mean())
-    won, lost = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
-    p_value = float(binomtest(lost, won + lost, 0.5, alternative="greater").pvalue) if won + lost else 1.0
+def _behaviour(result: Examination, limit: float) -> Gate:
+    share = result.n_failed / result.n
     return Gate(
-        name=f"slice_{name}",
-        figure=loss,
+        name=f"behaviour_{result.name}",
+        figure=share,
+        limit=limit,
+        outcome=_outcome(share <= limit),
+        n=result.n,
+        sentence=f"fails {result.n_failed} of {result.n} sentences about {result.name.replace('_', ' ')} "
+        f"({100 * limit:g} % allowed)",
+    )
+
+
+def kept_on_slices(parts: Sequence[SliceComparison], limits: PromotionGates) -> Gate:
+    """Not clearly worse than the champion on any part of the reviews, which a mean would hide.
+
+    Parts are small and many, so that a loss counts only when it is also more than chance, corrected for their number.
+    """
+    lost = [part for part in parts if part.p_value <= limits.alpha and part.champion - part.candidate > limits.max_slice_loss]
+    told = "; ".join(
+        f"{part.column} {part.name}: {100 * part.candidate:.1f} % of {part.n:,}, the champion {100 * part.champion:.1f} %"
+        for part in sorted(lost, key=lambda part: part.p_value)
+    )
+    return Gate(
+        name="kept_on_slices",
+        figure=max((part.champion - part.candidate for part in lost or parts), default=None),
         limit=limits.max_slice_loss,
-        outcome=_outcome(loss <= limits.max_slice_loss or p_value > limits.alpha),
-        n=n,
-        sentence=f"right on {_percent(ours)} of {n:,} reviews of {name}, the champion on {_percent(theirs)} "
-        f"(a loss of {100 * limits.max_slice_loss:g} points is allowed)",
+        outcome=_outcome(not lost) if parts else "skipped",
+        n=len(parts),
+        sentence=f"clearly worse on parts of the reviews ({told})" if lost else f"not clearly worse on any of {len(parts)} parts",
     )
 
 

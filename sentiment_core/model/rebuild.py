@@ -46,14 +46,24 @@ class RebuiltModel:
         self._regressions = [
             _regression(model, frame, names) for names in ([model["scores"]] if model["link"] == "softmax" else [[n] for n in model["scores"]])
         ]  # fmt: skip
+        self._calibration = _logistic(self.classes_, **model["calibration"]) if model["calibration"] else None
+        self._offsets = np.array([model["decision_offsets"][name] for name in model["classes"]])
+
+    def predict(self, texts: list[str]) -> Any:
+        """The class whose log probability and offset add up to most."""
+        return self.classes_[(self.predict_proba(texts) * np.exp(self._offsets)).argmax(axis=1)]
 
     def predict_proba(self, texts: list[str]) -> Any:
         """Probabilities, one row a text and one column a class."""
         counts = [(is_here, counter.transform(texts)) for is_here, counter in self._blocks]
-        found = [
-            regression.predict_proba(hstack([self._weigh(block, scale[is_here]) for is_here, block in counts], format="csr"))
+        rows = [
+            (regression, hstack([self._weigh(block, scale[is_here]) for is_here, block in counts], format="csr"))
             for scale, regression in self._regressions
         ]
+        if self._calibration:
+            scores = [regression.decision_function(row).reshape(len(texts), -1) for regression, row in rows]
+            return self._calibration.predict_proba(np.concatenate(scores, axis=1))
+        found = [regression.predict_proba(row) for regression, row in rows]
         if self._link != "one against the rest":
             return found[0]
         each = np.column_stack([probabilities[:, 1] for probabilities in found])
@@ -66,11 +76,18 @@ class RebuiltModel:
 
 
 def _regression(model: dict[str, Any], frame: pd.DataFrame, names: list[str]) -> tuple[pd.Series, LogisticRegression]:
-    regression = LogisticRegression()
-    regression.classes_ = np.array(model["classes"] if len(names) > 1 else [f"not {names[0]}", names[0]])
-    regression.coef_ = frame[[f"weight_{name}" for name in names]].to_numpy().T
-    regression.intercept_ = np.array([model["intercepts"][model["scores"].index(name)] for name in names])
+    regression = _logistic(
+        np.array(model["classes"] if len(names) > 1 else [f"not {names[0]}", names[0]]),
+        frame[[f"weight_{name}" for name in names]].to_numpy().T,
+        [model["intercepts"][model["scores"].index(name)] for name in names],
+    )
     return frame[f"scale_{names[0]}"], regression
+
+
+def _logistic(classes: Any, coef: Any, intercept: Any) -> LogisticRegression:
+    regression = LogisticRegression()
+    regression.classes_, regression.coef_, regression.intercept_ = classes, np.array(coef), np.array(intercept)
+    return regression
 
 
 class Analyser:

@@ -1,29 +1,36 @@
-"""From a snapshot to a candidate: fit, measure, and keep what drift checks need.
+"""From a snapshot to a candidate: search, fit, measure, and keep what drift checks need.
 
-One honest recipe; a search over recipes replaces the one call to `SentimentClassifier`. Registration and promotion
-happen elsewhere.
+The recipe is looked for on the training rows alone, by cross-validation; held-out rows are only measured. How the search
+goes is the business of `search`; registration and promotion happen elsewhere.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sentiment_core import schema
 from sentiment_core.errors import Permanent
+from sentiment_core.model.curves import curves
 from sentiment_core.model.estimator import SentimentClassifier
 from sentiment_core.model.evaluation import evaluate, figures
 from sentiment_core.model.examples import BINARY, FRESH_ORIGINS, Examples, held_out_share, prepare
+from sentiment_core.model.folds import make_folds
+from sentiment_core.model.search import Found, Rows, Trial, search
 from sentiment_core.policy import Policy
+from sentiment_core.text.features import as_texts
 
 # Fewer than this of a class, and accuracy on the held-out rows says nothing (its standard error exceeds ten points).
 MIN_TRAIN_ROWS_PER_CLASS = 20
 MIN_TEST_ROWS_PER_CLASS = 5
 # Enough to see the gap between training and test accuracy to half a point; all rows would double the time of a training.
 _TRAIN_ROWS_MEASURED = 5_000
+# Of a dictionary that holds every term.
+NO_LIMIT = 1 << 31
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +44,10 @@ class Candidate:
     """Columns of `schema.REFERENCE`: the held-out rows as drift checks will see reviews, and what people said of them."""
     params: dict[str, Any]
     """How it was trained: the estimator's parameters, and those of the policy that mattered."""
+    trials: tuple[Trial, ...] = ()
+    """What was tried on the way, in order."""
+    curves: dict[str, Any] = field(default_factory=dict)
+    """Of the held-out rows: see `curves.curves`."""
 
 
 def train(
@@ -46,15 +57,18 @@ def train(
     seed: int = 0,
     classes: Sequence[str] = BINARY,
     progress: Callable[[str], None] | None = None,
+    storage: str | None = None,
 ) -> Candidate:
-    """Fit on the rows that are not held out, measure on those that are.
+    """Find a recipe and fit it on the rows that are not held out, measure on those that are.
 
     Args:
         snapshot: columns of `schema.SNAPSHOT`.
-        policy: share held out, weight of fresh rows.
+        policy: share held out, weight of fresh rows, how a recipe is looked for.
         seed: same snapshot and seed, same model.
         classes: two classes, neutral counting as positive, or all three.
         progress: told in a few words what is being done.
+        storage: SQLAlchemy URL of a database that keeps the search's trials, so that a killed search goes on; None keeps
+            them in memory.
 
     Raises:
         Permanent: when the snapshot cannot train a model: columns missing, too few rows of a class, all texts equal.
@@ -62,29 +76,9 @@ def train(
     tell = progress or (lambda _: None)
     examples = prepare(snapshot, held_out_share=held_out_share(snapshot, policy.promotion), classes=classes)
     _check(examples, classes)
-    tell(f"fitting on {len(examples.train):,} reviews, {len(examples.test):,} held out")
-    estimator = _fit(examples.train, policy.retrain.fresh_weight, seed)
-    tell("measuring on the held-out reviews")
-    probabilities, statistics = estimator.examine(examples.test["text"])
-    return Candidate(
-        estimator=estimator,
-        metrics=_metrics(estimator, examples, probabilities),
-        reference=_reference(estimator, examples.test, probabilities, statistics),
-        params={
-            **estimator.get_params(),
-            "classes": ",".join(classes),
-            "held_out_share": held_out_share(snapshot, policy.promotion),
-            "fresh_weight": policy.retrain.fresh_weight,
-        },
-    )
-
-
-def _fit(rows: pa.Table, fresh_weight: float, seed: int) -> SentimentClassifier:
-    is_fresh = pc.equal(rows["origin"], "fresh").to_numpy(zero_copy_only=False)
+    tell(f"looking for a recipe on {len(examples.train):,} reviews, {len(examples.test):,} held out")
     try:
-        return SentimentClassifier(random_state=seed).fit(
-            rows["text"], rows["label"].to_pylist(), sample_weight=np.where(is_fresh, fresh_weight, 1.0)
-        )
+        estimator, found = _find(examples.train, policy, seed, storage, tell)
     except ValueError as error:
         raise Permanent(
             "texts of the training set",
@@ -92,12 +86,76 @@ def _fit(rows: pa.Table, fresh_weight: float, seed: int) -> SentimentClassifier:
             found=str(error),
             remedy="add reviews, or check that the text column is the right one",
         ) from error
+    tell("measuring on the held-out reviews")
+    probabilities, statistics = estimator.examine(examples.test["text"])
+    return Candidate(
+        estimator=estimator,
+        metrics={**_metrics(estimator, examples, probabilities), "cross_validation": _cross_validation(found)},
+        reference=_reference(estimator, examples.test, probabilities, statistics),
+        params={
+            **estimator.get_params(),
+            "classes": ",".join(classes),
+            "held_out_share": held_out_share(snapshot, policy.promotion),
+            "fresh_weight": policy.retrain.fresh_weight,
+            "family": found.recipe.family,
+            "seed": seed,
+        },
+        trials=found.trials,
+        curves=curves(
+            probabilities, estimator.decide(probabilities), examples.test["label"].to_pylist(), estimator.classes_.tolist()
+        ),
+    )
+
+
+def _find(
+    train: pa.Table, policy: Policy, seed: int, storage: str | None, tell: Callable[[str], None]
+) -> tuple[SentimentClassifier, Found]:
+    """The best recipe's model of the training rows, calibrated and with its decisions out of fold."""
+    labels, weights = np.asarray(train["label"].to_pylist()), _weights(train, policy.retrain.fresh_weight)
+    chosen = _sample(len(train), policy.search.max_rows)
+    part = train.take(chosen)
+    rows = Rows(
+        texts=as_texts(part["text"]),
+        labels=labels[chosen],
+        weights=weights[chosen],
+        folds=make_folds(
+            part["text"].to_pylist(),
+            part["product_id"].to_pylist(),
+            labels[chosen].tolist(),
+            n_folds=policy.search.folds,
+            seed=seed,
+        ),
+    )
+    found, bank = search(rows, policy.search, seed=seed, storage=storage, tell=tell)
+    n_terms = found.n_terms or NO_LIMIT
+    estimator = SentimentClassifier(
+        **found.recipe.parameters(), selection="chi2", max_features=n_terms, max_chars=n_terms, random_state=seed
+    )
+    tell(f"fitting {found.recipe.family} on {len(train):,} reviews")
+    if len(part) == len(train):
+        estimator.fit_terms(bank.terms(found.recipe), labels, weights)
+    else:
+        estimator.fit(train["text"], labels, weights)
+    return estimator.adjust(found.examined.calibration, found.examined.offsets), found
+
+
+def _weights(rows: pa.Table, fresh_weight: float) -> npt.NDArray[np.float64]:
+    is_fresh = pc.equal(rows["origin"], "fresh").to_numpy(zero_copy_only=False)
+    return np.where(is_fresh, fresh_weight, 1.0)
+
+
+def _cross_validation(found: Found) -> dict[str, Any]:
+    """What the search says of the winner: n_trials, score, folds' means, and the score by size of the dictionary."""
+    means = {name: float(np.mean([fold[name] for fold in found.examined.folds])) for name in found.examined.folds[0]}
+    sizes = {f"{size}_terms": score for size, score in found.ladder.items()}
+    return {"n_trials": len(found.trials), "score": found.examined.score, **means, "by_dictionary": sizes}
 
 
 def _metrics(estimator: SentimentClassifier, examples: Examples, probabilities: Any) -> dict[str, Any]:
     classes = estimator.classes_.tolist()
-    seen = _sample(examples.train)
+    seen = examples.train.take(_sample(len(examples.train), _TRAIN_ROWS_MEASURED))
     labels = np.asarray(examples.test["label"].to_pylist())
+    predicted = estimator.classes_[estimator.decide(probabilities)]
     is_fresh = pc.is_in(examples.test["origin"], pa.array(FRESH_ORIGINS)).to_numpy(zero_copy_only=False)
     metrics = {
         "data": {
@@ -108,15 +166,18 @@ def _metrics(estimator: SentimentClassifier, examples: Examples, probabilities: 
             "n_test": len(examples.test),
         },
         "train": evaluate(estimator, seen["text"], seen["label"].to_pylist()),
-        "test": figures(probabilities, labels.tolist(), classes),
+        "test": figures(probabilities, labels.tolist(), classes, predicted=predicted),
     }
     if is_fresh.any():
-        metrics["test_fresh"] = figures(probabilities[is_fresh], labels[is_fresh].tolist(), classes)
+        metrics["test_fresh"] = figures(
+            probabilities[is_fresh], labels[is_fresh].tolist(), classes, predicted=predicted[is_fresh]
+        )
     return metrics
 
 
-def _sample(rows: pa.Table) -> pa.Table:
-    return rows.take(np.linspace(0, len(rows) - 1, min(len(rows), _TRAIN_ROWS_MEASURED)).astype(np.int64))
+def _sample(n: int, n_most: int) -> npt.NDArray[np.int64]:
+    """Places of so many rows at most, evenly spread."""
+    return np.linspace(0, n - 1, min(n, n_most)).astype(np.int64)
 
 
 def _reference(estimator: SentimentClassifier, rows: pa.Table, probabilities: Any, statistics: dict[str, Any]) -> pa.Table:
@@ -124,7 +185,7 @@ def _reference(estimator: SentimentClassifier, rows: pa.Table, probabilities: An
     columns = {
         **statistics,
         "p_positive": probabilities[:, classes.index("positive")],
-        "label": [classes[place] for place in probabilities.argmax(axis=1)],
+        "label": [classes[place] for place in estimator.decide(probabilities)],
         "true_label": rows["label"],
         "product_id": rows["product_id"],
     }

@@ -5,11 +5,9 @@ versions on disk, so that scoring goes on while MLflow is away. No training, no 
 """
 
 import contextlib
-import json
 import logging
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,8 +19,11 @@ import pyarrow as pa
 
 from sentiment_core.domain import ModelRef
 from sentiment_core.errors import Permanent, Transient
+from sentiment_core.registry import tracking
 from sentiment_core.registry.artefact import (
     DIGEST,
+    MODEL_FILE,
+    PREPARED,
     Candidate,
     UntrustedModel,
     digest_of,
@@ -33,7 +34,6 @@ from sentiment_core.registry.artefact import (
 from sentiment_core.registry.cache import ModelCache
 
 _TAG = "sentiment."
-_MAX_TAG_CHARS = 4_000  # MLflow keeps 5,000 bytes of a tag
 _MLFLOW_DEFAULTS = {
     # Seven retries with exponential backoff would hide an absent server for minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -94,10 +94,12 @@ class Registry:
                 self._experiment(client), run_name=run_name, tags={_TAG + name: value for name, value in tags.items()}
             )
             try:
-                _log_figures(client, run.info.run_id, candidate, snapshot_key)
+                tracking.log_candidate(client, run.info.run_id, candidate, snapshot_key=snapshot_key)
+                tracking.log_trials(client, run.info.experiment_id, run.info.run_id, candidate.trials, tags)
                 model_dir = Path(folder) / "model"
                 save_model(candidate, model_dir, run.info.run_id)
                 tags["digest"] = digest_of(model_dir)
+                tracking.log_values(client, run.info.run_id, metrics=_sizes(model_dir).items(), params={})
                 client.log_artifacts(run.info.run_id, str(model_dir), "model")
                 version = client.create_model_version(
                     self._registered(client),
@@ -113,6 +115,12 @@ class Registry:
                 raise
             client.set_terminated(run.info.run_id, "FINISHED")
             return self._ref(version)
+
+    def log_outcome(self, ref: ModelRef, *, outcome: str, reason: str, metrics: dict[str, Any]) -> None:
+        """Note on the run of a version what became of it; see `tracking.log_outcome`."""
+        with self._mlflow(f"run of model {ref.name} version {ref.version}") as client:
+            run_id = client.get_model_version(ref.name, str(ref.version)).run_id
+            tracking.log_outcome(client, run_id, outcome=outcome, reason=reason, metrics=metrics)
 
     def resolve(self, which: str | int) -> ModelRef:
         """Pin an alias or a version number.
@@ -150,25 +158,6 @@ class Registry:
         """Bytes of a version's files, as every worker holds them; raises as `open` does."""
         folder = self._cache.find(ref) or self._download(ref)
         return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-    def note_comparison(self, ref: ModelRef, outcome: str, reason: str, metrics: dict[str, Any]) -> None:
-        """Write what the gates said beside the version's own figures: into its run, and in a word at the version itself."""
-        from mlflow.entities import Metric, RunTag
-
-        gates = metrics["gates"]
-        now = int(time.time() * 1000)
-        figures = [(f"gate_{gate['name']}", gate["figure"]) for gate in gates]
-        limits = [(f"gate_{gate['name']}_limit", gate["limit"]) for gate in gates]
-        with self._mlflow(f"model {self.name} version {ref.version}") as client:
-            run_id = client.get_model_version(self.name, str(ref.version)).run_id
-            client.log_batch(
-                run_id,
-                metrics=[Metric(name, float(value), now, 0) for name, value in (*figures, *limits) if value is not None],
-                tags=[RunTag(f"{_TAG}gate.{gate['name']}", gate["outcome"]) for gate in gates],
-            )
-            client.log_dict(run_id, metrics, "comparison.json")
-            client.set_model_version_tag(self.name, str(ref.version), _TAG + "gates", outcome)
-            client.set_model_version_tag(self.name, str(ref.version), _TAG + "gates_reason", reason[:_MAX_TAG_CHARS])
 
     def set_alias(self, alias: str, version: int) -> None:
         """Point an alias at a version; atomic."""
@@ -302,32 +291,11 @@ class Registry:
             return self._cache.add(ref, Path(found))
 
 
-def _log_figures(client: Any, run_id: str, candidate: Candidate, snapshot_key: str | None) -> None:
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
-
-    now = int(time.time() * 1000)
-    client.log_batch(
-        run_id,
-        metrics=[Metric(name, value, now, 0) for name, value in flatten(candidate.metrics)],
-        params=[Param(name, str(value)) for name, value in candidate.params.items()],
-    )
-    if snapshot_key:
-        digest = Path(snapshot_key).stem[:32]  # MLflow keeps 36 characters; the whole digest stands in the key
-        dataset = Dataset(snapshot_key, digest, source_type="s3", source=json.dumps({"uri": snapshot_key}))
-        client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
-
-
-def flatten(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Nested figures under the names MLflow shows; what is no number is left out.
-
-    >>> list(flatten({"test": {"accuracy": 0.9, "confusion": [[1]], "ece": None}}))
-    [('test_accuracy', 0.9)]
-    """
-    for name, value in metrics.items():
-        if isinstance(value, dict):
-            yield from flatten(value, f"{prefix}{name}_")
-        elif isinstance(value, int | float):
-            yield f"{prefix}{name}", float(value)
+def _sizes(folder: Path) -> dict[str, float]:
+    """Bytes of a model: what is learnt, and all that a scorer maps into memory."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    prepared = sum(path.stat().st_size for path in files if PREPARED in path.relative_to(folder).parts)
+    return {"model_bytes": (folder / MODEL_FILE).stat().st_size, "model_prepared_bytes": prepared}
 
 
 def _without_credentials(tracking_uri: str) -> str:

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import re
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,16 +20,20 @@ import yaml  # type: ignore[import-untyped]  # comes with MLflow
 from sentiment_core import memory, schema
 from sentiment_core.domain import ModelRef
 from sentiment_core.errors import Permanent
+from sentiment_core.registry.comparison import Trial
 
 # Everything a stored model may be made of besides numpy arrays and plain values.
 TRUSTED_TYPES = ("sentiment_core.model.estimator.SentimentClassifier",)
-_STATE = {"term_bytes_", "char_bytes_", "scale_", "coef_", "intercept_", "classes_", "char_max"}
+_STATE = {
+    "term_bytes_", "char_bytes_", "scale_", "coef_", "intercept_", "calibration_coef_", "calibration_intercept_", "offsets_",
+    "classes_", "char_max", "classifier",
+}  # fmt: skip
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
-_MODEL_FILE = "model.skops"
+MODEL_FILE = "model.skops"
 _REFERENCE_FILE = "extra_files/reference.parquet"
 # What scoring builds out of the estimator, as files to be mapped into memory; loaders that are not ours build it themselves.
-_PREPARED = "prepared"
+PREPARED = "prepared"
 _PACKAGE = Path(__file__).resolve().parent.parent
 _DISTRIBUTIONS = ("mlflow", "numba", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 _LOCAL_ONLY = {"registered_model_meta"}  # written beside a downloaded model by MLflow, never stored with it
@@ -51,6 +56,10 @@ class Candidate(Protocol):
     def reference(self) -> pa.Table: ...  # noqa: D102
     @property
     def params(self) -> dict[str, Any]: ...  # noqa: D102
+    @property
+    def trials(self) -> Sequence[Trial]: ...  # noqa: D102
+    @property
+    def curves(self) -> dict[str, Any]: ...  # noqa: D102
 
 
 def save_model(candidate: Candidate, folder: Path, run_id: str) -> None:
@@ -74,7 +83,7 @@ def save_model(candidate: Candidate, folder: Path, run_id: str) -> None:
             code_paths=[str(_PACKAGE)],
             extra_files=[str(reference)],
         )
-    candidate.estimator.save_prepared(folder / _PREPARED)
+    candidate.estimator.save_prepared(folder / PREPARED)
 
 
 def digest_of(folder: Path) -> str:
@@ -107,12 +116,12 @@ def load_estimator(folder: Path) -> Any:
 
     flavor = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8")).get("flavors", {}).get("sklearn", {})
     storage, types = flavor.get("serialization_format"), flavor.get("skops_trusted_types") or []
-    if storage != "skops" or flavor.get("pickled_model") != _MODEL_FILE:
+    if storage != "skops" or flavor.get("pickled_model") != MODEL_FILE:
         raise _untrusted(folder, "the format skops", repr(storage))
-    types = {*types, *skops.io.get_untrusted_types(file=folder / _MODEL_FILE)}
+    types = {*types, *skops.io.get_untrusted_types(file=folder / MODEL_FILE)}
     if not types <= set(TRUSTED_TYPES):
         raise _untrusted(folder, "no types but " + ", ".join(TRUSTED_TYPES), ", ".join(sorted(types - set(TRUSTED_TYPES))))
-    estimator = skops.io.load(folder / _MODEL_FILE, trusted=list(TRUSTED_TYPES))
+    estimator = skops.io.load(folder / MODEL_FILE, trusted=list(TRUSTED_TYPES))
     memory.trim()  # skops reads the file twice, and each array as bytes first
     if missing := _STATE - vars(estimator).keys():
         raise Permanent(
@@ -121,8 +130,8 @@ def load_estimator(folder: Path) -> Any:
             found=f"none named {', '.join(sorted(missing))}: an earlier version made it",
             remedy="train it anew: a run of the DAG retrain_model, or `make demo`",
         )
-    if (folder / _PREPARED).is_dir():
-        return estimator.open_prepared(folder / _PREPARED)
+    if (folder / PREPARED).is_dir():
+        return estimator.open_prepared(folder / PREPARED)
     log.warning("%s holds no compiled dictionary, it is compiled now; models registered anew bring theirs", folder)
     return estimator.prepare()
 

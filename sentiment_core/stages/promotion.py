@@ -58,7 +58,8 @@ def _certain(ref: ModelRef) -> ModelRef:
 
 
 def compare_with_champion(services: Services, candidate: ModelRef) -> dict[str, Any]:
-    """Score candidate and champion anew on the same held-out rows and say which gates pass; noted in MLflow as well."""
+    """Score candidate and champion anew on the same held-out rows and say which gates pass."""
+    from sentiment_core.model.behaviour import examine_behaviour
     from sentiment_core.model.comparison import compare
 
     champion = current_champion(services)
@@ -70,9 +71,9 @@ def compare_with_champion(services: Services, candidate: ModelRef) -> dict[str, 
         read_snapshot(services, str(candidate.snapshot)),
         services.policy,
         champion_snapshot=read_snapshot(services, champion.snapshot) if champion and champion.snapshot else None,
+        examine=examine_behaviour,
         n_bytes=services.registry.size_of(candidate),
     )
-    services.registry.note_comparison(candidate, judged.outcome, judged.reason, judged.metrics)
     return {
         "outcome": judged.outcome,
         "reason": judged.reason,
@@ -95,26 +96,48 @@ def conclude(
 
     Tried again, it tells what was decided and decides nothing: somebody may have rolled back meanwhile.
     """
-    from sentiment_core.store.records import champion_lock, events
+    from sentiment_core.store.records import champion_lock
 
     with champion_lock(services.engine):
-        outcome, reason = comparison["outcome"], comparison["reason"]
-        for event in events(services.engine):
-            if (event["run_id"], event["model_version"]) == (run_id, candidate.version) and event["event"] != "registered":
-                return {"model_version": candidate.version, "outcome": event["event"], "reason": event["reason"]}
-        if outcome == "promoted" and approved is False:
-            outcome, reason = "held", f"{refusal}; the gates passed: {reason}"
-        champion = current_champion(services)
-        if outcome == "promoted" and champion and champion.version not in (comparison["champion"], candidate.version):
-            outcome = "held"
-            reason = f"version {champion.version} became champion while this candidate was compared with {comparison['champion']}"
-        if outcome == "promoted":
-            services.registry.set_alias("champion", candidate.version)
-        record(
-            services, candidate.version, outcome, reason,
-            run_id=run_id, snapshot=candidate.snapshot, metrics=comparison["metrics"],
-        )  # fmt: skip
+        decided = _decided(services, candidate, run_id)
+        outcome, reason = decided or _decide(services, candidate, comparison, approved, refusal)
+        if not decided:
+            if outcome == "promoted":
+                services.registry.set_alias("champion", candidate.version)
+            record(
+                services, candidate.version, outcome, reason,
+                run_id=run_id, snapshot=candidate.snapshot, metrics=comparison["metrics"],
+            )  # fmt: skip
+    gates = [{**gate, "passed": int(gate["outcome"] != "failed")} for gate in comparison["metrics"]["gates"]]
+    services.registry.log_outcome(candidate, outcome=outcome, reason=reason, metrics={**comparison["metrics"], "gates": gates})
     return {"model_version": candidate.version, "outcome": outcome, "reason": reason}
+
+
+def _decided(services: Services, candidate: ModelRef, run_id: str) -> tuple[str, str] | None:
+    """What this run has written down already."""
+    from sentiment_core.store.records import events
+
+    return next(
+        (
+            (event["event"], event["reason"])
+            for event in events(services.engine)
+            if (event["run_id"], event["model_version"]) == (run_id, candidate.version) and event["event"] in ("promoted", "held")
+        ),
+        None,
+    )
+
+
+def _decide(
+    services: Services, candidate: ModelRef, comparison: dict[str, Any], approved: bool | None, refusal: str
+) -> tuple[str, str]:
+    outcome, reason = comparison["outcome"], comparison["reason"]
+    if outcome == "promoted" and approved is False:
+        return "held", f"{refusal}; the gates passed: {reason}"
+    champion = current_champion(services)
+    if outcome == "promoted" and champion and champion.version not in (comparison["champion"], candidate.version):
+        compared = comparison["champion"]
+        return "held", f"version {champion.version} became champion while this candidate was compared with {compared}"
+    return outcome, reason
 
 
 def promote(services: Services, which: str | int, *, run_id: str, reason: str) -> dict[str, Any]:

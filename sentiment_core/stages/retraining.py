@@ -65,9 +65,11 @@ def train_candidate(services: Services, *, snapshot: str, run_id: str, reason: s
 
 def _train(services: Services, *, snapshot: str, run_id: str, reason: str, tell: Tell | None) -> tuple[ModelRef, dict[str, Any]]:
     from sentiment_core.model.training import train
+    from sentiment_core.store.engine import search_storage
 
     table = read_snapshot(services, snapshot)
-    candidate = train(table, policy=services.policy, classes=classes_of(table), progress=tell)
+    storage = search_storage(services.settings.database_url)
+    candidate = train(table, policy=services.policy, classes=classes_of(table), progress=tell, storage=storage)
     registered = next(
         (item for item in services.registry.versions() if (item["run"], item["snapshot"]) == (run_id, snapshot)), None
     )

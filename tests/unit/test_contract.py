@@ -26,6 +26,8 @@ COMMANDS = {
     "models": {"--json"},
     "promote": {"--reason", "--json"},
     "rollback": {"--reason", "--json"},
+    "predict": {"--model", "--json"},
+    "explain": {"--date", "--json"},
     "export": {"--json"},
     "sql": {"-c", "--csv", "--json", "--url"},
     "demo": {"--reviews"},

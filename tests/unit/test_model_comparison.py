@@ -169,43 +169,51 @@ class Examined:
     n_failed: int
 
 
-@pytest.mark.parametrize(("n_failed", "outcome"), [(0, "passed"), (40, "passed"), (41, "failed")])
-def test_behavioural_tests_may_fail_on_the_policys_share(n_failed, outcome):
-    limits = replace(POLICY.promotion, max_behaviour_failures=0.4)
-    examined = [Examined("negation_flips", 100, n_failed), Examined("nothing", 0, 0)]
+@pytest.mark.parametrize(
+    ("name", "n_failed", "outcome"),
+    [
+        ("negation_direction", 50, "passed"),
+        ("negation_direction", 51, "failed"),
+        ("swap", 11, "failed"),
+        ("new_kind", 36, "failed"),
+    ],
+)
+def test_behavioural_tests_may_fail_on_the_policys_share(name, n_failed, outcome):
+    examined = [Examined(name, 100, n_failed), Examined("nothing", 0, 0)]
     promotion = _compare(
         lambda origin, i: i % 10 if origin == "standing" else i % 3,
         lambda _, i: i % 10,
         ROWS,
-        policy=replace(POLICY, promotion=limits),
         asked={"examine": lambda candidate: examined if candidate.sure else []},
     )
-    gate = _gate(promotion, "behaviour_negation_flips")
+    gate = _gate(promotion, f"behaviour_{name}")
     assert (gate["figure"], gate["n"], gate["outcome"]) == (n_failed / 100, 100, outcome)
     assert promotion.outcome == ("promoted" if outcome == "passed" else "held")
     assert not [gate for gate in promotion.metrics["gates"] if "nothing" in gate["name"]]
 
 
 def test_a_part_of_the_reviews_on_which_the_candidate_is_clearly_worse_holds_it():
-    def cut(rows):
-        places = np.arange(len(rows))
-        return {"short texts": places < 150, "long texts": places >= 150, "one source": places < 3}
-
-    def worse_at_first(origin, i):
-        return i % 10 if origin == "fresh" or i >= 150 else i % 2
-
+    rows = [
+        {
+            **row,
+            "source": "shop" if place % 2 and row["origin"] == "standing" else "forum",
+            "text": f"{row['text']} {place % 7:b}",
+        }
+        for place, row in enumerate(ROWS)
+    ]
+    said = ({row["text"]: row["label"] for row in rows}, {row["text"]: row["label"] for row in rows})
+    wrong = {"positive": "negative", "negative": "positive"}
+    for place, row in enumerate(rows):
+        if row["origin"] == "fresh" and place % 3:
+            said[0][row["text"]] = wrong[row["label"]]  # the champion knows nothing of what is new
+        if row["source"] == "shop" and place % 5 == 0:
+            said[1][row["text"]] = wrong[row["label"]]  # the candidate has unlearnt a shop
     limits = replace(POLICY.promotion, max_standing_loss=1.0, max_ece=1.0)
-    promotion = _compare(
-        lambda origin, i: i % 10 if origin == "standing" else i % 3,
-        worse_at_first,
-        ROWS,
-        policy=replace(POLICY, promotion=limits),
-        asked={"cut": cut},
-    )
-    assert promotion.outcome == "held"
-    assert "reviews of short texts" in promotion.reason
-    assert _gate(promotion, "slice_long texts")["outcome"] == "passed"
-    assert _gate(promotion, "slice_one source")["outcome"] == "skipped"
+    snapshot = pa.Table.from_pylist(rows, schema=schema.SNAPSHOT)
+    held = compare(Oracle(said[0]), Oracle(said[1]), snapshot, replace(POLICY, promotion=limits))
+    assert [gate["name"] for gate in held.metrics["gates"] if gate["outcome"] == "failed"] == ["kept_on_slices"]
+    assert "source shop" in held.reason
+    assert "source forum" not in held.reason
 
 
 def test_a_slow_family_is_held_by_its_speed_alone():

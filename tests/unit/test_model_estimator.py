@@ -16,6 +16,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 
 from sentiment_core.model.estimator import SentimentClassifier
@@ -152,3 +153,45 @@ def test_the_stored_form_is_arrays_and_plain_values_only(fitted, tmp_path):
 
 def test_the_trusted_type_is_the_classifier():
     assert (f"{SentimentClassifier.__module__}.{SentimentClassifier.__qualname__}",) == TRUSTED_TYPES
+
+
+@pytest.mark.parametrize("classifier", ["logistic", "svm", "naive_bayes", "complement"])
+@pytest.mark.parametrize("weighting", ["tfidf", "presence", "nbidf"])
+def test_every_family_learns_what_there_is_to_learn(classifier, weighting):
+    model = SentimentClassifier(classifier=classifier, weighting=weighting, C=1.0)
+    if weighting == "nbidf" and classifier in ("naive_bayes", "complement"):  # its ratios would count twice
+        with pytest.raises(ValueError, match="nbidf"):
+            model.fit(TEXTS, LABELS)
+        return
+    texts, labels = _corpus(200, seed=2)
+    assert model.fit(TEXTS, LABELS).score(texts, labels) > 0.95
+
+
+def test_naive_bayes_equals_scikit_learns():
+    ours = SentimentClassifier(classifier="naive_bayes", stem=False, strip_html=False, C=1.0).fit(TEXTS, LABELS)
+    peer = make_pipeline(
+        TfidfVectorizer(token_pattern=WORD_OR_PUNCTUATION, ngram_range=(1, 2), min_df=2, sublinear_tf=True), MultinomialNB()
+    ).fit(TEXTS, LABELS)
+    unseen = [*_corpus(50, seed=1)[0], "", "nothing known here at all"]
+    np.testing.assert_allclose(ours.predict_proba(unseen), peer.predict_proba(unseen), atol=1e-9)
+
+
+def test_balanced_classes_weigh_the_same():
+    texts, labels = ["good fun film"] * 9 + ["good fun film"] * 3, ["positive"] * 9 + ["negative"] * 3
+    model = SentimentClassifier(class_weight="balanced").fit(texts, labels)
+    assert model.predict_proba(["good fun film"])[0, 1] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_chosen_terms_are_those_that_tell_classes_apart():
+    model = SentimentClassifier(stem=False, ngram_max=1, selection="chi2", max_features=12).fit(TEXTS, LABELS)
+    assert len(model.vocabulary) == 12
+    assert {*GOOD, *BAD} & set(model.vocabulary.terms)
+    both = SentimentClassifier(stem=False, selection="chi2", max_features=40).fit(TEXTS, LABELS)
+    pairs = [term for term in both.vocabulary.terms if " " in term]
+    assert sum(any(word in term.split() for word in GOOD + BAD) for term in pairs) > 0.9 * len(pairs)
+
+
+@pytest.mark.parametrize("wrong", [{"weighting": "bm25"}, {"classifier": "forest"}, {"class_weight": "heavy"}])
+def test_an_unknown_family_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        SentimentClassifier(**wrong).fit(TEXTS, LABELS)

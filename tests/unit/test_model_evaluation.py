@@ -1,6 +1,7 @@
 """Figures of a model."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +36,17 @@ def test_figures_of_a_known_confusion():
     assert found["n"] == 4
     assert found["accuracy"] == 0.75
     assert found["confusion"] == [[1, 0], [1, 2]]
-    assert found["per_class"]["negative"] == {"precision": 0.5, "recall": 1.0, "n": 1}
+    assert found["per_class"]["negative"] == {"precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "n": 1}
     assert found["per_class"]["positive"]["recall"] == pytest.approx(2 / 3)
     assert found["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
+
+
+def test_figures_follow_the_decision_and_calibration_the_probabilities():
+    probabilities, labels = np.tile([[0.9, 0.1], [0.2, 0.8]], (50, 1)), ["positive"] * 100
+    found = figures(probabilities, labels, CLASSES, predicted=labels)
+    assert found["accuracy"] == 1
+    assert found["ece"] == figures(probabilities, labels, CLASSES)["ece"] > 0.3
+    assert found["log_loss"] == pytest.approx(-(math.log(0.1) + math.log(0.8)) / 2)
 
 
 def test_figures_are_json_without_rows_too():

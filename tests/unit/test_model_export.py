@@ -1,5 +1,6 @@
 """A model as open files, and the model that scikit-learn's own parts make of them."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentiment_core.errors import Permanent
+from sentiment_core.model.calibration import fit_platt
 from sentiment_core.model.estimator import SentimentClassifier
 from sentiment_core.model.export import export_model
 from sentiment_core.model.rebuild import RebuiltModel
@@ -39,6 +41,10 @@ UNSEEN = st.lists(st.one_of(st.lists(WORDS, max_size=20).map(" ".join), st.text(
         (EVERY_RULE, TWO),
         ({"char_min": 3, "char_max": 5}, THREE),
         ({"char_min": 2, "char_max": 3, "weighting": "nbidf"}, TWO),
+        ({"classifier": "svm", "weighting": "presence"}, TWO),
+        ({"classifier": "svm", "weighting": "nbidf", "class_weight": "balanced"}, THREE),
+        ({"classifier": "naive_bayes", "weighting": "presence", "C": 1.0}, THREE),
+        ({"classifier": "complement", "C": 1.0, "selection": "chi2", "max_features": 40}, TWO),
     ],
     ids=[
         "tfidf",
@@ -48,11 +54,24 @@ UNSEEN = st.lists(st.one_of(st.lists(WORDS, max_size=20).map(" ".join), st.text(
         "every rule",
         "characters",
         "characters as naive Bayes features",
+        "support vectors",
+        "support vectors of three classes",
+        "naive Bayes",
+        "complement naive Bayes of chosen terms",
     ],
 )
-def exported(request, tmp_path_factory):
+def plain(request):
     parameters, labels = request.param
-    model = SentimentClassifier(min_df=1, **parameters).fit(TEXTS, labels)
+    return SentimentClassifier(min_df=1, **parameters).fit(TEXTS, labels), labels
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["as learnt", "adjusted"])
+def exported(request, plain, tmp_path_factory):
+    model, labels = copy.deepcopy(plain[0]), plain[1]
+    if request.param:
+        places = np.searchsorted(model.classes_, labels)
+        scores = np.random.default_rng(0).normal(size=(len(labels), len(model.coef_))) + places[:, None]
+        model.adjust(fit_platt(scores, places), np.linspace(-0.4, 0.4, len(model.classes_)))
     folder = tmp_path_factory.mktemp("export") / "model"
     export_model(model, folder, {"model_version": 3})
     return model, folder
@@ -65,6 +84,7 @@ def test_the_rebuilt_model_gives_the_same_probabilities(exported, texts):
     rebuilt = RebuiltModel(folder)
     assert rebuilt.classes_.tolist() == model.classes_.tolist()
     np.testing.assert_allclose(rebuilt.predict_proba(texts), model.predict_proba(texts), rtol=0, atol=1e-9)
+    assert rebuilt.predict(texts).tolist() == model.predict(texts).tolist()
 
 
 def test_the_files_say_what_they_are(exported):

@@ -1,5 +1,6 @@
 """Scoring keeps what it was given and depends on the text alone."""
 
+import copy
 import random
 from datetime import date
 
@@ -93,3 +94,12 @@ def test_a_table_in_several_chunks_is_one_batch(estimator):
     batch = _batch(["great", "awful", "film"])
     chunked = ReviewBatch(table=pa.concat_tables([batch.table.slice(0, 1), batch.table.slice(1)]))
     assert score(estimator, REF, chunked, text_excerpt=9).table.equals(score(estimator, REF, batch, text_excerpt=9).table)
+
+
+def test_the_label_is_the_models_decision_and_confidence_its_probability(estimator):
+    texts = ["great film", "awful plot", "film", "plot"]
+    model = copy.deepcopy(estimator).adjust(estimator.calibration, np.array([50.0, 0.0]))
+    table = score(model, REF, _batch(texts), text_excerpt=0).table
+    assert table["label"].to_pylist() == model.predict(texts).tolist() == ["negative"] * 4
+    assert table["confidence"].to_pylist() == table["p_negative"].to_pylist()
+    assert table["p_positive"].to_pylist() == estimator.predict_proba(texts)[:, 1].tolist()

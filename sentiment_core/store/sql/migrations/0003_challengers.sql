@@ -1,3 +1,6 @@
+-- A search for a model keeps its trials in tables of its own (Optuna makes them), so that a killed one goes on.
+create schema if not exists sentiment_search;
+
 -- Which objects a challenger has scored beside the champion. Its scores lie in score_history; this says without looking
 -- through that what has been done, and on how many nights.
 

@@ -1,0 +1,174 @@
+"""What may be tried: recipes for a model, and which of them suit which texts.
+
+A recipe is a few plain values; a space says which values a kind of text allows, and which recipes are known to be good
+and are tried first. Nothing is fitted here, and no search strategy is known.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sentiment_core.model.linear import Learner
+from sentiment_core.text.rules import TextRules
+
+# Family: its classifiers, its weightings, and between what limits its C lies. Naive Bayes features take C = 30 on films and 1
+# on short comments; a support vector machine's C is a hundredth of that.
+FAMILIES: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[float, float]]] = {
+    "nb_logistic": (("logistic",), ("nbidf",), (0.3, 100)),
+    "logistic": (("logistic",), ("tfidf", "presence"), (0.3, 100)),
+    "svm": (("svm",), ("nbidf", "tfidf", "presence"), (0.01, 3)),
+    "naive_bayes": (("naive_bayes", "complement"), ("presence", "tfidf"), (1, 100)),
+}
+_CHARACTERS = (3, 5)
+MIN_DF = 2
+
+
+class Chooser(Protocol):
+    """Who chooses among values; a trial of a search."""
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any: ...  # noqa: D102
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float: ...  # noqa: D102
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One way to make a model of labelled texts."""
+
+    family: str
+    classifier: str
+    weighting: str
+    C: float
+    ngram_max: int
+    has_characters: bool = False
+    """Runs of three to five characters beside the words."""
+    class_weight: str | None = None
+    stem: bool = False
+    mark_negation: bool = False
+    mask_numbers: bool = False
+    drop_stop_words: bool = False
+
+    @property
+    def rules(self) -> TextRules:
+        """What happens to a text before its words are counted; with n-grams of every length."""
+        names = ("stem", "mark_negation", "mask_numbers", "drop_stop_words")
+        return TextRules(**{name: getattr(self, name) for name in names})
+
+    def learner(self, seed: int) -> Learner:
+        """What learns from counted terms."""
+        return Learner(
+            weighting=self.weighting, classifier=self.classifier, C=self.C, class_weight=self.class_weight, random_state=seed
+        )
+
+    def parameters(self) -> dict[str, Any]:
+        """The arguments of `SentimentClassifier`; the size of the dictionary is not among them."""
+        values = asdict(self)
+        least, most = _CHARACTERS if values.pop("has_characters") else (0, 0)
+        del values["family"]
+        return {**values, "char_min": least, "char_max": most, "min_df": MIN_DF}
+
+
+CHARACTER_RULES = TextRules(stem=False, char_min=_CHARACTERS[0], char_max=_CHARACTERS[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """What of a training set decides about the space."""
+
+    median_chars: float
+    is_short: bool
+    """Comments rather than reviews: runs of characters help, long n-grams do not."""
+    is_uneven: bool
+    """A class is much rarer than its share would be: weights and offsets may be wanted."""
+
+    @classmethod
+    def of(cls, texts: pa.LargeStringArray, labels: npt.NDArray[Any], *, short_text_chars: int, even_share: float) -> "Profile":
+        """Look at texts and labels.
+
+        Args:
+            texts: what is learnt from.
+            labels: one a text.
+            short_text_chars: a median of fewer characters is short.
+            even_share: classes are even when the rarest has at least this share of what an even split would give it.
+        """
+        median = float(np.median(pc.utf8_length(texts).to_numpy(zero_copy_only=False)))
+        counts = np.unique(labels, return_counts=True)[1]
+        return cls(
+            median_chars=median,
+            is_short=median < short_text_chars,
+            is_uneven=bool(counts.min() < even_share * counts.mean()),
+        )
+
+    @property
+    def ngram_max(self) -> int:
+        """The longest n-grams that are tried."""
+        return 2 if self.is_short else 3
+
+    def known(self) -> list[Recipe]:
+        """Recipes that did best on sets of this kind, one of each family and more of the best; tried first.
+
+        Films: naive Bayes features of plain 1-3-grams. Comments: stems, marked negation, and characters.
+        """
+        return list(_KNOWN_SHORT if self.is_short else _KNOWN_LONG)
+
+    def recipe(self, chooser: Chooser) -> Recipe:
+        """A recipe of the space, as it is chosen."""
+        family = chooser.suggest_categorical("family", list(FAMILIES))
+        classifiers, weightings, (least, most) = FAMILIES[family]
+        return Recipe(
+            family=family,
+            classifier=_one(chooser, f"classifier_{family}", classifiers),
+            weighting=_one(chooser, f"weighting_{family}", weightings),
+            C=chooser.suggest_float(f"C_{family}", least, most, log=True),
+            ngram_max=_one(chooser, "ngram_max", tuple(range(1, self.ngram_max + 1))),
+            has_characters=_one(chooser, "has_characters", (False, True)) if self.is_short else False,
+            class_weight=_one(chooser, "class_weight", (None, "balanced")) if self.is_uneven else None,
+            stem=_one(chooser, "stem", (False, True)),
+            mark_negation=_one(chooser, "mark_negation", (False, True)),
+            mask_numbers=_one(chooser, "mask_numbers", (False, True)),
+            drop_stop_words=_one(chooser, "drop_stop_words", (False, True)),
+        )
+
+    def choices(self, recipe: Recipe) -> dict[str, Any]:
+        """What a chooser has to answer for this recipe to come out of `recipe`."""
+        recorder = _Recorder(recipe)
+        self.recipe(recorder)
+        return recorder.answers
+
+
+class _Recorder:
+    def __init__(self, recipe: Recipe) -> None:
+        self.answers: dict[str, Any] = {}
+        self._wanted = asdict(recipe)
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        wanted = self._wanted[name if name in self._wanted else name.partition("_")[0]]
+        self.answers[name] = wanted if wanted in choices else choices[0]
+        return self.answers[name]
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float:
+        del low, high, log
+        self.answers[name] = self._wanted[name.partition("_")[0]]
+        return float(self.answers[name])
+
+
+def _one(chooser: Chooser, name: str, choices: tuple[Any, ...]) -> Any:
+    return choices[0] if len(choices) == 1 else chooser.suggest_categorical(name, list(choices))
+
+
+_NB_LOGISTIC = Recipe(family="nb_logistic", classifier="logistic", weighting="nbidf", C=30, ngram_max=3)
+_SVM = Recipe(family="svm", classifier="svm", weighting="nbidf", C=0.3, ngram_max=3)
+_LOGISTIC = Recipe(family="logistic", classifier="logistic", weighting="tfidf", C=10, ngram_max=2, stem=True)
+_NAIVE_BAYES = Recipe(family="naive_bayes", classifier="naive_bayes", weighting="presence", C=10, ngram_max=3)
+_KNOWN_LONG = (_NB_LOGISTIC, _SVM, _LOGISTIC, _NAIVE_BAYES, replace(_NB_LOGISTIC, stem=True, C=10))
+_SHORT: dict[str, Any] = {"ngram_max": 2, "stem": True, "mark_negation": True}
+_KNOWN_SHORT = (
+    replace(_NB_LOGISTIC, C=1, has_characters=True, **_SHORT),
+    replace(_SVM, C=0.1, has_characters=True, **_SHORT),
+    replace(_LOGISTIC, C=1, has_characters=True, class_weight="balanced", ngram_max=2),
+    replace(_NAIVE_BAYES, **_SHORT),
+    replace(_NB_LOGISTIC, C=3, has_characters=True, class_weight="balanced", **_SHORT),
+)
