@@ -23,13 +23,14 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from sentiment_core.errors import SentimentError, Transient
 from sentiment_core.reviews.bucket import Bucket, ObjectMissing
-from sentiment_core.store.overview import Check, find_check, list_nights
-from sentiment_pages import charts, connections, views
+from sentiment_core.store.overview import Check, find_check, list_events, list_nights
+from sentiment_pages import charts, connections, models, views
 from sentiment_pages.login import LOGIN_REQUIRED, is_navigation, login_url
 
 log = logging.getLogger(__name__)
 
 NIGHTS_A_PAGE = 60
+EVENTS_SHOWN = 1_000  # of three a retrain: years of them
 TEMPLATES = Path(__file__).with_name("templates")
 STYLE = (TEMPLATES / "style.css").read_text(encoding="utf-8")
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
@@ -57,6 +58,8 @@ def make_app() -> FastAPI:
     app = FastAPI(title="Sentiment", dependencies=[LOGIN_REQUIRED], docs_url=None, redoc_url=None, openapi_url=None)
     pages: dict[str, Callable[..., Response]] = {
         "/": show_nights,
+        "/models": show_models,
+        "/models/{number:int}": show_model,
         "/checks/{check_id:int}": show_check,
         "/reports/{check_id:int}": show_report,
         "/{path:path}": show_nothing,  # so that what does not exist asks for a login as well
@@ -82,6 +85,27 @@ def show_nights(before: date | None = None) -> Response:
         today=datetime.now(UTC).date(),
         trends={"wide": charts.draw_trend(shown, width=1080), "narrow": charts.draw_trend(shown, width=360)} if shown else {},
     )
+
+
+def show_models() -> Response:
+    """Every version, the gates of the latest comparison, and what was tried for the latest version."""
+    found = models.versions(list_events(connections.reading_engine(), limit=EVENTS_SHOWN))
+    compared = max((version for version in found if version.decision), key=_decided, default=None)
+    searched = next((version for version in found if version.recipes), None)
+    return _page("models.html", found=found, compared=compared, searched=searched)
+
+
+def _decided(version: models.Version) -> int:
+    return version.decision.event_id if version.decision else 0
+
+
+def show_model(number: int) -> Response:
+    """One version: what happened to it, its gates, and what was tried for it."""
+    found = models.versions(list_events(connections.reading_engine(), limit=EVENTS_SHOWN))
+    version = next((version for version in found if version.number == number), None)
+    if version is None:
+        raise HTTPException(404, f"There is no model version {number}.")
+    return _page("model.html", version=version)
 
 
 def show_check(check_id: int) -> Response:
@@ -137,7 +161,7 @@ def _templates() -> Environment:
     templates = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    templates.globals.update(style=Markup(STYLE), views=views, mark=charts.mark)  # noqa: S704 (our own file)
+    templates.globals.update(style=Markup(STYLE), views=views, models=models, mark=charts.mark)  # noqa: S704 (our own file)
     return templates
 
 

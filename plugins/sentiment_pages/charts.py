@@ -134,16 +134,16 @@ def _day(day: date) -> str:
 
 
 def mark(verdict: str, x: float, y: float, r: float) -> str:
-    """The shape of a verdict around a point, as an SVG path: circle, triangle, diamond, cross, ring.
+    """The shape of a verdict, or of a model's state, around a point, as an SVG path: circle, triangle, diamond, cross, ring.
 
     >>> mark("retrain", 10, 10, 5)
     'M10.0 3.5L16.5 10.0L10.0 16.5L3.5 10.0Z'
     """
     if verdict == "warn":
         corners = [(x, y - 1.2 * r), (x + 1.2 * r, y + r), (x - 1.2 * r, y + r)]
-    elif verdict == "retrain":
+    elif verdict in ("retrain", "champion"):
         corners = [(x, y - 1.3 * r), (x + 1.3 * r, y), (x, y + 1.3 * r), (x - 1.3 * r, y)]
-    elif verdict == "quarantine":
+    elif verdict in ("quarantine", "refused"):
         a, b = 0.6 * r, 1.3 * r
         turns = [(-b, -b + a), (-b + a, -b), (0, -a), (b - a, -b), (b, -b + a), (a, 0)]
         corners = [(x + dx, y + dy) for dx, dy in [*turns, *[(-dx, -dy) for dx, dy in turns]]]
@@ -151,6 +151,28 @@ def mark(verdict: str, x: float, y: float, r: float) -> str:
         arc = f"a{r:.1f} {r:.1f} 0 1 0 "
         return f"M{x - r:.1f} {y:.1f}{arc}{2 * r:.1f} 0{arc}{-2 * r:.1f} 0Z"
     return "M" + "L".join(f"{at:.1f} {down:.1f}" for at, down in corners) + "Z"
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A row of dots, one a fold, with their mean; all strips of a table have one scale."""
+
+    dots: tuple[float, ...]
+    mean: float
+    title: str
+
+
+def draw_strip(values: Sequence[float], ends: tuple[float, float], *, width: float) -> Strip | None:
+    """Where the dots of a recipe lie between the ends of the scale; None without values.
+
+    >>> draw_strip([0.2, 0.4], (0.2, 0.6), width=100)
+    Strip(dots=(4.0, 50.0), mean=27.0, title='0.2000, 0.4000')
+    """
+    if not values:
+        return None
+    least, most = ends
+    places = [4 + (value - least) / ((most - least) or 1) * (width - 8) for value in (*values, sum(values) / len(values))]
+    return Strip(tuple(round(x, 1) for x in places[:-1]), round(places[-1], 1), ", ".join(f"{value:.4f}" for value in values))
 
 
 def round_up(count: float) -> int:

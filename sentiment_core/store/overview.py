@@ -1,6 +1,6 @@
-"""What pages show: nights with their figures, and single drift checks. Only reading, allowed to `sentiment_reader`.
+"""What pages show: nights with their figures, single drift checks, what happened to models.
 
-Every question is answered within a time limit, because a person waits for it.
+Only reading, allowed to `sentiment_reader`. Every question is answered within a time limit, because a person waits for it.
 """
 
 from dataclasses import dataclass, field
@@ -58,6 +58,22 @@ class Check:
     """The check of the same date that counts; another number when late rows have been judged since."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelEvent:
+    """Something that happened to a model version, as relation model_events has it."""
+
+    event_id: int
+    at: datetime
+    model_version: int
+    event: str
+    """registered, promoted, held or rolled_back."""
+    reason: str
+    metrics: dict[str, Any] = field(default_factory=dict)
+    snapshot: str | None = None
+    code_version: str | None = None
+    run_id: str | None = None
+
+
 def list_nights(engine: Engine, *, before: date | None = None, limit: int) -> list[NightRow]:
     """The latest nights before a date (of all, without one), newest first.
 
@@ -81,6 +97,16 @@ def find_check(engine: Engine, check_id: int) -> Check | None:
         return None
     rows = _ask(engine, "overview.check", {"check_id": check_id})
     return Check(**rows[0]._mapping) if rows else None  # noqa: SLF001
+
+
+def list_events(engine: Engine, *, limit: int) -> list[ModelEvent]:
+    """What happened to model versions last, oldest first.
+
+    Raises:
+        Transient, Permanent: as `engine.translate` judges.
+    """
+    rows = _ask(engine, "overview.events", {"n_events": limit})
+    return [ModelEvent(**row._mapping) for row in reversed(rows)]  # noqa: SLF001
 
 
 def _ask(engine: Engine, name: str, values: dict[str, Any]) -> list[Row[Any]]:

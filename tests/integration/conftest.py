@@ -93,8 +93,17 @@ class Pages:
             day=window_date, version=model_version, n=n_positive + n_negative,
         )  # fmt: skip
 
+    def add_event(self, model_version: int, event: str, reason: str = "a reason", **metrics: Any) -> None:
+        """Something that happened to a model version, after all that is there."""
+        self.execute(
+            """insert into sentiment.model_events (model_version, event, reason, metrics, snapshot, code_version, run_id)
+               values (:version, :event, :reason, cast(:metrics as jsonb), 'snapshots/ab.parquet', '0.1.0+abc', 'manual__1')
+               on conflict do nothing""",
+            version=model_version, event=event, reason=reason, metrics=json.dumps(metrics),
+        )  # fmt: skip
+
     def clear(self) -> None:
-        for relation in ("scored_reviews", "drift_checks", "scoring_runs"):
+        for relation in ("scored_reviews", "drift_checks", "scoring_runs", "model_events"):
             self.execute(f"delete from sentiment.{relation}")
 
 

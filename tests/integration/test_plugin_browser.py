@@ -91,7 +91,7 @@ def test_a_report_in_a_page_does_not_reach_that_page(visitor, seen):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [(1280, 800), (390, 844)], ids=str)
-@pytest.mark.parametrize("path", ["", "?before=2026-10-01", "?before=2020-01-01", "checks/999", "nothing"])
+@pytest.mark.parametrize("path", ["", "?before=2026-10-01", "?before=2020-01-01", "checks/999", "models", "nothing"])
 def test_pages_fit_every_screen_without_a_complaint(visitor, seen, path, size, scheme):
     width, height = size
     visitor("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500)

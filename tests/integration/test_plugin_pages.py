@@ -345,7 +345,7 @@ def test_pages_read_as_the_reader_and_only_read(pages):
         assert visitor.get("/sentiment/").status_code == 200
 
 
-@pytest.mark.parametrize("module", ["charts", "views"])
+@pytest.mark.parametrize("module", ["charts", "views", "models"])
 def test_the_examples_in_the_pages_own_code_hold(module, monkeypatch):
     monkeypatch.syspath_prepend(str(REPOSITORY / "plugins"))
     package = __import__(f"sentiment_pages.{module}")

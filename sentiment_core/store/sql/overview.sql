@@ -44,3 +44,9 @@ select
     (select max(l.check_id) from sentiment.drift_history l where l.window_date = k.window_date) as latest_check_id
 from sentiment.drift_checks k
 where check_id = :check_id
+
+-- name: events
+select event_id, at, model_version, event, reason, coalesce(metrics, '{}'::jsonb) as metrics, snapshot, code_version, run_id
+from sentiment.model_events
+order by event_id desc
+limit :n_events

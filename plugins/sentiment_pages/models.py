@@ -1,0 +1,236 @@
+"""What the pages say of models: who is champion, how every version came to its state, its gates, and the recipes tried.
+
+Pure functions over events, oldest first; no markup, no I/O. MLflow is not asked: what it knows of a decision stands in
+model_events as well.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sentiment_core.store.overview import ModelEvent
+from sentiment_pages.charts import Strip, draw_strip
+from sentiment_pages.views import NOTHING, long_date
+
+# Word for a version's state, and the mark and colour that go with it.
+STATES = {
+    "champion": ("Champion", "champion"),
+    "challenger": ("Challenger", "challenger"),
+    "held": ("Held", "none"),
+    "retired": ("Retired", "none"),
+    "rolled_back": ("Rolled back", "refused"),
+    "registered": ("Registered", "none"),
+}
+OUTCOMES = {"passed": ("Passed", "passed"), "failed": ("Failed", "refused"), "skipped": ("Not judged", "none")}
+STRIP_WIDTH = 150
+_BY = "log_loss"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateRow:
+    """A gate of a comparison."""
+
+    name: str
+    outcome: str
+    """Key of OUTCOMES."""
+    figure: str
+    limit: str
+    n: str
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeRow:
+    """A recipe that was tried in a search."""
+
+    place: int
+    name: str
+    is_whole: bool
+    """False when it was given up before its last fold."""
+    mean: str
+    accuracy: str
+    macro_f1: str
+    seconds: str
+    strip: Strip | None
+    parameters: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """A model version, out of all its events."""
+
+    number: int
+    state: str
+    """Key of STATES."""
+    events: tuple[ModelEvent, ...]
+    ended: ModelEvent | None = None
+    """What took the champion's place from it, where that was a rollback."""
+
+    @property
+    def trained_at(self) -> datetime:
+        """When it was first heard of."""
+        return self.events[0].at
+
+    @property
+    def story(self) -> str:
+        """What happened to it last, in words."""
+        if self.ended:
+            return self.ended.reason[:1].upper() + self.ended.reason[1:]
+        return f"{word(self.events[-1])}: {self.events[-1].reason}"
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Figures on the held-out reviews."""
+        found = self._newest("test") or (self._newest("candidate") or {}).get("test")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def decision(self) -> ModelEvent | None:
+        """The event of its latest comparison with a champion."""
+        return next((event for event in reversed(self.events) if event.metrics.get("gates")), None)
+
+    @property
+    def gates(self) -> list[GateRow]:
+        """The gates of that comparison, those that failed first."""
+        rows = [_gate(gate) for gate in (self.decision.metrics["gates"] if self.decision else ())]
+        return sorted(rows, key=lambda row: ("failed", "passed", "skipped").index(row.outcome))
+
+    @property
+    def recipes(self) -> list[RecipeRow]:
+        """What its search tried, the best first."""
+        return _recipes(self._newest("trials") or [])
+
+    def _newest(self, name: str) -> Any:
+        return next((event.metrics[name] for event in reversed(self.events) if event.metrics.get(name)), None)
+
+
+def versions(events: Sequence[ModelEvent]) -> list[Version]:
+    """Every version with its state, the newest first.
+
+    The challenger is the latest that has never been champion.
+    """
+    states: dict[int, str] = {}
+    rollbacks: dict[int, ModelEvent] = {}
+    champion: int | None = None
+    for event in events:
+        number = event.model_version
+        if event.event in ("promoted", "rolled_back"):
+            if champion is not None and champion != number:
+                states[champion] = "retired" if event.event == "promoted" else "rolled_back"
+                rollbacks |= {champion: event} if event.event == "rolled_back" else {}
+            states[number], champion = "champion", number
+        elif states.get(number) in (None, "registered"):
+            states[number] = event.event
+    latest = max(states, default=0)
+    if states.get(latest) in ("registered", "held"):
+        states[latest] = "challenger"
+    return [
+        Version(
+            number=number,
+            state=state,
+            events=tuple(event for event in events if event.model_version == number),
+            ended=rollbacks.get(number) if state == "rolled_back" else None,
+        )
+        for number, state in sorted(states.items(), reverse=True)
+    ]
+
+
+def headline(found: Iterable[Version]) -> str:
+    """Who is champion, in a sentence."""
+    champion = next((version for version in found if version.state == "champion"), None)
+    return f"Version {champion.number} is champion." if champion else "No version is champion yet."
+
+
+def since(found: Iterable[Version]) -> str:
+    """Since when, and how it came to it."""
+    champion = next((version for version in found if version.state == "champion"), None)
+    event = next((e for e in reversed(champion.events) if e.event in ("promoted", "rolled_back")), None) if champion else None
+    if event is None:
+        return ""
+    how = "Promoted" if event.event == "promoted" else "Champion again"
+    return f"{how} on {long_date(event.at.date())}: {event.reason}."
+
+
+def word(event: ModelEvent) -> str:
+    """What happened, as the start of a sentence."""
+    return {"rolled_back": "Champion again", "held": "Held", "promoted": "Promoted", "registered": "Registered"}.get(
+        event.event, event.event
+    )
+
+
+def figure(value: Any, places: int = 3) -> str:
+    """A figure as a table has it: a dash for nothing.
+
+    >>> figure(0.91234), figure(None) == NOTHING, figure(12345)
+    ('0.912', True, '12,345')
+    """
+    if not _is_number(value):
+        return NOTHING
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.{places}f}"
+
+
+def share(value: Any) -> str:
+    """A share in per cent; a dash for nothing."""
+    return f"{value:.1%}" if _is_number(value) else NOTHING
+
+
+def _gate(gate: dict[str, Any]) -> GateRow:
+    outcome = gate.get("outcome") or ("passed" if gate.get("passed", gate.get("is_passed")) else "failed")
+    return GateRow(
+        name=str(gate.get("name", "")).replace("_", " "),
+        outcome=outcome if outcome in OUTCOMES else "failed",
+        figure=_measure(gate.get("figure")),
+        limit=_measure(gate.get("limit")),
+        n=figure(gate.get("n")),
+        sentence=str(gate.get("sentence", "")),
+    )
+
+
+def _measure(value: Any) -> str:
+    """A figure of any size in three digits or so.
+
+    >>> [_measure(value) for value in (0.0123, 5e-9, 41234.5, 300)]
+    ['0.0123', 'below 0.0001', '41,234', '300']
+    """
+    if not _is_number(value):
+        return NOTHING
+    if value and abs(value) < 1e-4:  # noqa: PLR2004 (what nobody reads digits of)
+        return "below 0.0001" if value > 0 else "0.0000"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004
+
+
+def _recipes(trials: list[dict[str, Any]]) -> list[RecipeRow]:
+    in_order = sorted(trials, key=lambda trial: (trial["state"] != "complete", trial["mean"] is None, trial["mean"] or 0.0))
+    folds = [[fold[_BY] for fold in trial["metrics"].get("folds", ()) if _is_number(fold.get(_BY))] for trial in in_order]
+    values = [value for part in folds for value in part]
+    ends = (min(values), max(values)) if values else (0.0, 1.0)
+    varied = [name for name in dict.fromkeys(name for trial in in_order for name in trial["params"])
+              if name != "family" and len({repr(trial["params"].get(name)) for trial in in_order}) > 1]  # fmt: skip
+    return [
+        RecipeRow(
+            place=place,
+            name=trial["name"],
+            is_whole=trial["state"] == "complete",
+            mean=figure(trial["mean"], 4),
+            accuracy=share(trial["metrics"].get("accuracy")),
+            macro_f1=figure(trial["metrics"].get("macro_f1")),
+            seconds=figure(float(trial["seconds"]), 1),
+            strip=draw_strip(part, ends, width=STRIP_WIDTH),
+            parameters=", ".join(filter(None, (_parameter(name, trial["params"].get(name)) for name in varied))),
+        )
+        for place, (trial, part) in enumerate(zip(in_order, folds, strict=True), 1)
+    ]
+
+
+def _parameter(name: str, value: Any) -> str:
+    """A parameter in words; a switch that is off, and what is not set, is not worth one."""
+    words = name.replace("_", " ")
+    if value is None or value is False:
+        return ""
+    return words if value is True else f"{words} {f'{value:.3g}' if isinstance(value, float) else value}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
