@@ -107,7 +107,7 @@ def test_what_the_gates_said_stands_in_mlflow_too(settings, run, tmp_path):
 
 
 def test_a_candidate_that_learnt_more_replaces_the_champion_and_one_that_may_not_does_not(settings, run, tmp_path):
-    films = write(tmp_path / "films.jsonl", reviews(1500))
+    films = write(tmp_path / "films.jsonl", reviews(2500))
     more = write(tmp_path / "electronics.jsonl", reviews(1500, domain="electronics", seed=5))
     assert run("train", "--data", films)[1]["outcome"] == "promoted"
     status, held, _ = run("train", "--data", films, more, "--no-promote")
