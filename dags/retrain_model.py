@@ -77,7 +77,7 @@ def retrain_model() -> None:
     def compare(candidate: dict) -> dict:
         """Score candidate and champion anew on the same held-out reviews."""
         from sentiment_core.domain import ModelRef
-        from sentiment_core.stages.retraining import compare_with_champion
+        from sentiment_core.stages.promotion import compare_with_champion
 
         with wiring.stage() as services:
             return compare_with_champion(services, ModelRef.from_json(candidate))
@@ -103,7 +103,7 @@ def retrain_model() -> None:
     def promote_or_hold(candidate: dict, comparison: dict) -> dict:
         """Move the alias or leave it, and write down why."""
         from sentiment_core.domain import ModelRef
-        from sentiment_core.stages.retraining import conclude
+        from sentiment_core.stages.promotion import conclude
 
         context = get_current_context()
         answer = context["ti"].xcom_pull(task_ids="ask_for_approval")

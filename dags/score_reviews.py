@@ -16,6 +16,7 @@ object in `sentiment.source_objects` with its reason.
 from datetime import timedelta
 
 import wiring
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import Param, TriggerRule, dag, task
 from sentiment_timetable import NightlyTimetable
@@ -113,6 +114,14 @@ def score_reviews() -> None:
         with wiring.stage() as services:
             return is_retrain_due(services, wiring.night(), check)
 
+    @task(pool=wiring.POOL, execution_timeout=timedelta(hours=2), priority_weight=-1, weight_rule="absolute")
+    def score_shadow() -> dict:
+        """Score the night with the challenger too, into score_history only, where the policy asks for it."""
+        from sentiment_core.stages.shadow import score_shadow
+
+        with wiring.stage() as services:
+            return score_shadow(services, wiring.night())
+
     @task(trigger_rule=TriggerRule.ONE_FAILED)
     def record_failure() -> None:
         """Say in scoring_runs that the run did not finish."""
@@ -142,6 +151,8 @@ def score_reviews() -> None:
     )
 
     preflight() >> wait_for_folder >> model >> batches >> scored >> published >> check >> is_retrain_due(check) >> set_off_retrain
+    # A run is judged by its last tasks: a challenger whose task is killed does not fail the night.
+    published >> score_shadow() >> EmptyOperator(task_id="leave_shadow", trigger_rule=TriggerRule.ALL_DONE)
     [model, batches, scored, published] >> record_failure()
 
 

@@ -67,6 +67,8 @@ class Retrain:
     schedule: str
     min_fresh_labels: int
     fresh_weight: float
+    foreign_share: float
+    latest_share: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +86,40 @@ class Search:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BehaviourLimits:
+    """Share of its sentences on which each behavioural test may fail."""
+
+    negation: float
+    negation_direction: float
+    paraphrase: float
+    swap: float
+    spelling: float
+    minimum: float
+    other: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class PromotionGates:
     """What a candidate has to show."""
 
     held_out_share: float
+    max_held_out_rows: int
     min_fresh_rows: int
     alpha: float
     max_standing_loss: float
+    min_f1_negative: float
+    min_f1_neutral: float
+    min_f1_positive: float
+    min_class_rows: int
+    max_ece: float
+    max_slice_loss: float
+    min_slice_rows: int
+    min_reviews_per_second: int
+    max_model_megabytes: int
+    shadow_nights: int
     approval: bool
     approval_hours: int
+    behaviour: BehaviourLimits
 
 
 @dataclass(frozen=True, kw_only=True)

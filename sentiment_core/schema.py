@@ -119,7 +119,13 @@ SNAPSHOT_FIELDS = (
     SOURCE,
     TEXT,
     LABEL,
-    Field("origin", "text", "standing: from the set before; fresh: labelled since the champion was trained", pa.string()),
+    Field(
+        "origin",
+        "text",
+        "standing: from the set before; labelled since the champion was trained: fresh (of a domain that is foreign to it),"
+        " familiar (of one that is not), latest (the last ones, held out); contradicted: people disagree, left out",
+        pa.string(),
+    ),
     Field("labelled_at", "timestamptz", "When the label arrived", TIMESTAMP, nullable=True),
 )
 SNAPSHOT = arrow_schema(*SNAPSHOT_FIELDS)
@@ -256,6 +262,20 @@ DRIFT_SKETCHES = Relation(
         ),
     ),
 )
+SHADOW_OBJECTS = Relation(
+    "shadow_objects",
+    "Which object versions a challenger has scored beside the champion; its scores lie in score_history",
+    (
+        OBJECT_ID,
+        MODEL_VERSION,
+        WINDOW_DATE,
+        Field("n_scored", "bigint", "Rows it scored"),
+        Field("n_agreed", "bigint", "Reviews on which it said what the current score said then"),
+        RUN_ID,
+        SCORED_AT,
+    ),
+    is_public=False,
+)
 LABELS_RELATION = Relation(
     "labels",
     "What people said of a review: the latest label by identity",
@@ -347,6 +367,6 @@ DRIFT_HISTORY = Relation(
 
 RELATIONS = (
     SCORED_REVIEWS, SCORE_HISTORY, STAGED_REVIEWS, RUNNER_UPS, SOURCE_OBJECTS, OBJECT_DATES, QUARANTINED_REVIEWS, SCORING_RUNS,
-    DRIFT_CHECKS, DRIFT_SKETCHES, LABELS_RELATION, MODEL_EVENTS, SCHEMA_MIGRATIONS,
+    DRIFT_CHECKS, DRIFT_SKETCHES, SHADOW_OBJECTS, LABELS_RELATION, MODEL_EVENTS, SCHEMA_MIGRATIONS,
     DAILY_SENTIMENT, PRODUCT_SENTIMENT, MODEL_SCORECARD, DRIFT_HISTORY,
 )  # fmt: skip

@@ -210,7 +210,7 @@ def trained_model(training_set: Any, candidate: Any) -> Callable[[Services], Mod
     """Registers the model with the given services and makes it champion; every call gives the next version."""
 
     def register(services: Services) -> ModelRef:
-        from sentiment_core.stages.retraining import write_snapshot
+        from sentiment_core.stages.training_sets import write_snapshot
 
         key = write_snapshot(services, training_set)
         ref = services.registry.register(candidate, snapshot_key=key, code_version="test", run_name="test", description="test")

@@ -15,8 +15,8 @@ from sentiment_core.cli import load_settings
 from sentiment_core.local.airflow_api import AirflowApi
 from sentiment_core.reviews.layout import incoming_prefix
 from sentiment_core.reviews.nights import Sizes, expected_identities, plan_nights
-from sentiment_core.stages.retraining import write_snapshot
 from sentiment_core.stages.services import Services
+from sentiment_core.stages.training_sets import write_snapshot
 from sentiment_core.store.records import count_scored
 
 NIGHT = date(2026, 11, 20)

@@ -112,7 +112,7 @@ class Story:
             self._deliver_labels(night)
 
     def _first_champion(self, plan: "DemoPlan") -> None:
-        from sentiment_core.stages.retraining import write_snapshot
+        from sentiment_core.stages.training_sets import write_snapshot
 
         if any("champion" in version["aliases"] for version in self.services.registry.versions()):
             self.say("a champion is registered already")

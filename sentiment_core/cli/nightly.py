@@ -1,20 +1,17 @@
-"""Commands of the nightly work without Airflow: put, score, models, export. Words and tables only; the work is `stages`'."""
+"""Commands of the nightly work without Airflow: put, score. Words and tables only; the work is `stages`'."""
 
 import json
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from sentiment_core.cli import load_settings
 from sentiment_core.stages.services import Services
 
-console = Console(highlight=False)
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -22,11 +19,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(put)
     app.command()(score)
-    versions = typer.Typer(invoke_without_command=True, no_args_is_help=False)
-    versions.callback()(models)
-    versions.command()(export)
-    app.add_typer(versions, name="models")
-    app.command()(export)
 
 
 def _day(text: str) -> date:
@@ -42,12 +34,6 @@ def _day(text: str) -> date:
 def _model(text: str) -> str:
     if not re.fullmatch(r"champion|challenger|as-of|[1-9][0-9]*", text):
         raise typer.BadParameter(f"expected champion, challenger, as-of or a version number, found {text!r}")
-    return text
-
-
-def _registered(text: str) -> str:
-    if not re.fullmatch(r"champion|challenger|[1-9][0-9]*", text):
-        raise typer.BadParameter(f"expected champion, challenger or a version number, found {text!r}")
     return text
 
 
@@ -112,58 +98,3 @@ def _print_night(result: dict[str, Any]) -> None:
         f"{result['window_date']}: {result['n_scored']:,} reviews of {result['n_objects']:,} new objects scored by version "
         f"{result['model_version']}, {result['n_quarantined']:,} rows quarantined{failed}{degraded}"
     )
-
-
-def export(
-    version: Annotated[str, typer.Argument(parser=_registered, metavar="V", help="A version number, champion or challenger.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An empty folder, or one to be made.")],
-    as_json: Json = False,
-) -> None:
-    """Write a model as open files: dictionary and weights as Parquet, rules as JSON, a script that rebuilds it."""
-    from sentiment_core.model.export import export_model
-
-    registry = Services(load_settings()).registry
-    model = registry.open(registry.resolve(int(version) if version.isdigit() else version))
-    about = {"model_name": model.ref.name, "model_version": model.ref.version, "digest": model.ref.digest}
-    paths = [str(path) for path in export_model(model.estimator, folder, about)]
-    if as_json:
-        typer.echo(json.dumps({**about, "files": paths}))
-        return
-    typer.echo(f"version {model.ref.version} written:")
-    for path in paths:
-        typer.echo(f"  {path}")
-
-
-def models(context: typer.Context, as_json: Json = False) -> None:
-    """The registered versions, which one is champion, and how each came to be."""
-    from sentiment_core.store.records import events
-
-    if context.invoked_subcommand:
-        return
-    services = Services(load_settings())
-    history = events(services.engine)
-    versions = [
-        {**version, "events": [event for event in history if event["model_version"] == version["version"]]}
-        for version in services.registry.versions()
-    ]
-    if as_json:
-        typer.echo(json.dumps(versions, default=_plain))
-        return
-    if not versions:
-        typer.echo("No version is registered yet. `make demo` trains one; so does a run of the DAG retrain_model.")
-        return
-    for version in versions:
-        console.print(f"[bold]version {version['version']}[/bold]  {', '.join(version['aliases'])}")
-        console.print(_history(version["events"]))
-
-
-def _plain(value: Any) -> str:
-    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else str(value)
-
-
-def _history(events: list[dict[str, Any]]) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for event in events:
-        at = event["at"].astimezone(UTC).strftime("%Y-%m-%d %H:%M")
-        table.add_row("", at, event["event"], escape(event["reason"]))
-    return table

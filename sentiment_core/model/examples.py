@@ -18,8 +18,11 @@ import pyarrow.compute as pc
 
 from sentiment_core.domain import LABELS
 from sentiment_core.errors import Permanent
+from sentiment_core.policy import PromotionGates
 
 BINARY = ("negative", "positive")
+FRESH_ORIGINS = ("fresh", "familiar", "latest")
+"""Of rows labelled since the champion was trained: see `schema.SNAPSHOT_FIELDS`."""
 _NEEDED = ("product_id", "text", "label", "origin")
 
 
@@ -46,19 +49,31 @@ def fold_labels(labels: Iterable[str], classes: Sequence[str]) -> list[str]:
     return ["positive" if label == "neutral" and "neutral" not in classes else label for label in labels]
 
 
+def held_out_share(snapshot: pa.Table, limits: PromotionGates) -> float:
+    """The share of products to hold out of a training set: no more than measuring takes.
+
+    >>> from types import SimpleNamespace
+    >>> limits = SimpleNamespace(held_out_share=0.25, max_held_out_rows=2_500)
+    >>> [held_out_share(range(n), limits) for n in (1_000, 25_000)]
+    [0.25, 0.1]
+    """
+    return min(limits.held_out_share, limits.max_held_out_rows / max(len(snapshot), 1))
+
+
 def prepare(snapshot: pa.Table, *, held_out_share: float, classes: Sequence[str] = BINARY) -> Examples:
     """Deduplicate and split.
 
-    Rows count as the same when their texts differ in case and blanks only; the standing one is kept. Raises Permanent
-    for missing columns, null or unknown labels, and an empty snapshot.
+    Rows count as the same when their texts differ in case and blanks only; the standing one is kept. The latest fresh
+    rows are held out whatever their product. Raises Permanent for missing columns, null or unknown labels, and an empty
+    snapshot.
     """
     _check(snapshot)
     labels = fold_labels(snapshot["label"].to_pylist(), classes)
     texts = [normalise(text) for text in snapshot["text"].to_pylist()]
     kept, n_conflicts = _distinct(texts, labels, snapshot["origin"].to_pylist())
     held_out = np.array([
-        is_held_out(product, text, held_out_share)
-        for product, text in zip(snapshot["product_id"].to_pylist(), texts, strict=True)
+        origin == "latest" or is_held_out(product, text, held_out_share)
+        for product, text, origin in zip(snapshot["product_id"].to_pylist(), texts, snapshot["origin"].to_pylist(), strict=True)
     ])  # fmt: skip
     folded = snapshot.set_column(snapshot.schema.get_field_index("label"), "label", pa.array(labels, pa.string()))
     return Examples(

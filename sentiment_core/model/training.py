@@ -19,7 +19,7 @@ from sentiment_core.errors import Permanent
 from sentiment_core.model.curves import curves
 from sentiment_core.model.estimator import SentimentClassifier
 from sentiment_core.model.evaluation import evaluate, figures
-from sentiment_core.model.examples import BINARY, Examples, prepare
+from sentiment_core.model.examples import BINARY, FRESH_ORIGINS, Examples, held_out_share, prepare
 from sentiment_core.model.folds import make_folds
 from sentiment_core.model.search import Found, Rows, Trial, search
 from sentiment_core.policy import Policy
@@ -77,7 +77,7 @@ def train(
         Permanent: when the snapshot cannot train a model: columns missing, too few rows of a class, all texts equal.
     """
     tell = progress or (lambda _: None)
-    examples = prepare(snapshot, held_out_share=policy.promotion.held_out_share, classes=classes)
+    examples = prepare(snapshot, held_out_share=held_out_share(snapshot, policy.promotion), classes=classes)
     _check(examples, classes)
     started = time.monotonic()
     tell(f"looking for a recipe on {len(examples.train):,} reviews, {len(examples.test):,} held out")
@@ -100,7 +100,7 @@ def train(
         params={
             **estimator.get_params(),
             "classes": ",".join(classes),
-            "held_out_share": policy.promotion.held_out_share,
+            "held_out_share": held_out_share(snapshot, policy.promotion),
             "fresh_weight": policy.retrain.fresh_weight,
             "family": found.recipe.family,
             "seed": seed,
@@ -162,7 +162,7 @@ def _metrics(estimator: SentimentClassifier, examples: Examples, probabilities: 
     seen = examples.train.take(_sample(len(examples.train), _TRAIN_ROWS_MEASURED))
     labels = np.asarray(examples.test["label"].to_pylist())
     predicted = estimator.classes_[estimator.decide(probabilities)]
-    is_fresh = pc.equal(examples.test["origin"], "fresh").to_numpy(zero_copy_only=False)
+    is_fresh = pc.is_in(examples.test["origin"], pa.array(FRESH_ORIGINS)).to_numpy(zero_copy_only=False)
     metrics = {
         "data": {
             "n_rows": examples.n_rows,

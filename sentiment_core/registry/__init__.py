@@ -154,6 +154,11 @@ class Registry:
         folder = self._cache.find(ref) or self._download(ref)
         return LoadedModel(estimator=load_estimator(folder), reference=load_reference(folder), ref=ref)
 
+    def size_of(self, ref: ModelRef) -> int:
+        """Bytes of a version's files, as every worker holds them; raises as `open` does."""
+        folder = self._cache.find(ref) or self._download(ref)
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
     def set_alias(self, alias: str, version: int) -> None:
         """Point an alias at a version; atomic."""
         with self._mlflow(f"alias {alias} of model {self.name}") as client:

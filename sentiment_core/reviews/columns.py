@@ -93,7 +93,7 @@ def fits(column: Column, kind: pa.DataType) -> bool:
         case "time":
             return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
         case other:
-            return bool(other == "any" and not pa.types.is_nested(kind))
+            return bool(other in ("any", "label") and not pa.types.is_nested(kind))
 
 
 def is_text(kind: pa.DataType) -> bool:

@@ -105,7 +105,7 @@ def _type_of(value: Any, column: Column) -> pa.DataType | None:
     if isinstance(value, str):
         return pa.large_string()
     is_whole = isinstance(value, int) and not isinstance(value, bool)
-    return pa.int64() if is_whole and column.kind in ("identifier", "rating", "any") else pa.null()
+    return pa.int64() if is_whole and column.kind in ("identifier", "rating", "any", "label") else pa.null()
 
 
 def _parse(block: pa.Buffer, request: Request, types: Types) -> pa.Table:

@@ -176,7 +176,9 @@ def _as_texts(values: list[Any], column: Column, problems: dict[int, str]) -> li
 def _as_text(value: Any, column: Column) -> str | None:
     if isinstance(value, str):
         return value if value.isascii() or not _SURROGATE.search(value) else None
-    if isinstance(value, bool) or column.kind not in ("identifier", "rating", "any"):
+    if isinstance(value, bool):
+        return str(value).lower() if column.kind == "label" else None
+    if column.kind not in ("identifier", "rating", "any", "label"):
         return None
     if isinstance(value, float) and column.kind == "identifier":
         return str(int(value)) if value.is_integer() and abs(value) < MAX_WHOLE_FLOAT else None

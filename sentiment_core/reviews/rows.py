@@ -32,8 +32,8 @@ class Column:
     """A column that the contract names."""
 
     name: str
-    kind: Literal["text", "identifier", "rating", "time", "any"]
-    """any: carried along as it came, numbers of JSON as their digits."""
+    kind: Literal["text", "identifier", "rating", "time", "any", "label"]
+    """any: carried along as it came, numbers of JSON as their digits; label: the same, true and false too."""
     is_required: bool = False
 
 

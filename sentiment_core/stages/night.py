@@ -108,7 +108,7 @@ def score_objects(
     new = set(new_objects(services.engine, objects, force=night.force))
     counts = {"n_objects": 0, "n_failed": 0, "n_scored": 0, "n_quarantined": 0}
     days: set[date] = set()
-    with closing(_score_ahead(services, model, [obj for obj in objects if obj in new])) as ahead:
+    with closing(score_ahead(services, model, [obj for obj in objects if obj in new])) as ahead:
         for obj in objects:
             staged = _score_object(services, night, model, obj, ahead if obj in new else None)
             counts["n_objects"] += 1
@@ -134,7 +134,7 @@ class _End:
 Event = tuple[ObjectVersion, tuple[ScoredBatch, tuple[Reject, ...]] | _End]
 
 
-def _score_ahead(services: Services, model: Any, objects: Sequence[ObjectVersion]) -> Generator[Event]:
+def score_ahead(services: Services, model: Any, objects: Sequence[ObjectVersion]) -> Generator[Event]:
     """The scored batches of objects in order, with an end after each object's; read and scored before they are asked for."""
     from sentiment_core.scoring import score
 
@@ -165,7 +165,7 @@ def _read(services: Services, objects: Sequence[ObjectVersion]) -> Iterator[tupl
             yield obj, _End(error)
 
 
-def _batches_of(obj: ObjectVersion, events: Iterator[Event]) -> Iterator[tuple[ScoredBatch, tuple[Reject, ...]]]:
+def batches_of(obj: ObjectVersion, events: Iterator[Event]) -> Iterator[tuple[ScoredBatch, tuple[Reject, ...]]]:
     """One object's batches, past what was read of objects that turned out not to be needed; raises why it cannot be read."""
     for of, event in events:
         if of != obj:
@@ -188,7 +188,7 @@ def _score_object(
     from sentiment_core.store.ledger import record_failed
 
     try:
-        with closing(_score_ahead(services, model, [obj])) as own:
+        with closing(score_ahead(services, model, [obj])) as own:
             return _stage_object(services, night, model, obj, own if ahead is None else ahead)
     except ObjectChanged:
         # Rewritten between listing and reading: what is there now is what is to be scored.
@@ -215,7 +215,7 @@ def _stage_object(services: Services, night: Night, model: Any, obj: ObjectVersi
     ):
         if not staging.is_needed:
             return staging.result
-        for scored, rejects in _batches_of(obj, events):
+        for scored, rejects in batches_of(obj, events):
             staging.add(scored, rejects)
             sketcher.add(scored.table)
             rejected.write(reject_lines(obj.key, rejects))

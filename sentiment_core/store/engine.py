@@ -20,6 +20,7 @@ from sentiment_core.errors import Permanent, SentimentError, Transient
 
 WRITER = "sentiment_writer"
 READER = "sentiment_reader"
+SEARCH_SCHEMA = "sentiment_search"
 
 # SQLSTATE classes and codes after which the same statement may succeed: lost connections, rollbacks, exhausted
 # resources, a server that starts or stops, a lock not had in time, a statement cancelled from outside.
@@ -57,6 +58,16 @@ def connect(url: str, *, role: str | None = WRITER) -> Engine:
     if role:
         event.listen(engine, "connect", lambda connection, _: _become(connection, role))
     return engine
+
+
+def search_storage(url: str) -> str:
+    """The address under which a search for a model keeps its trials: the same database, a schema of its own.
+
+    >>> search_storage("postgresql://me:secret@host/db")
+    'postgresql+psycopg2://me:secret@host/db?options=-c+search_path%3Dsentiment_search'
+    """
+    address = _address(url).update_query_dict({"options": f"-c search_path={SEARCH_SCHEMA}"})
+    return address.render_as_string(hide_password=False)
 
 
 def _address(url: str) -> URL:

@@ -6,7 +6,8 @@ Rows are handed out as dicts under the names of `schema`.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -212,6 +213,14 @@ def insert_event(
         engine, "insert_event", model_version=model_version, event=event, reason=reason, metrics=_json(metrics or {}),
         snapshot=snapshot, code_version=code_version, run_id=run_id,
     )  # fmt: skip
+
+
+@contextmanager
+def champion_lock(engine: Engine) -> Iterator[None]:
+    """Decide about the champion alone: whoever else wants to waits until the block ends, and then sees what was decided."""
+    with engine.begin() as connection:
+        connection.execute(statement("records.lock_champion"))
+        yield
 
 
 def events(engine: Engine) -> list[dict[str, Any]]:

@@ -115,7 +115,7 @@ def test_an_empty_night_succeeds_and_is_too_few_to_judge(run, connected, trained
 
 
 def test_the_first_model_is_trained_from_a_snapshot_and_promoted(run, connected, training_set):
-    from sentiment_core.stages.retraining import write_snapshot
+    from sentiment_core.stages.training_sets import write_snapshot
 
     key = write_snapshot(connected, training_set)
     state, tasks = run("retrain_model", reason="first model", snapshot=key)

@@ -30,8 +30,8 @@ from sentiment_core.local.stack import LocalStack
 from sentiment_core.reviews.layout import incoming_prefix
 from sentiment_core.reviews.sample import generate
 from sentiment_core.settings import REPOSITORY, Settings
-from sentiment_core.stages.retraining import write_snapshot
 from sentiment_core.stages.services import Services
+from sentiment_core.stages.training_sets import write_snapshot
 
 FIRST_DATE = datetime.now(UTC).date() - timedelta(days=100)
 COLUMNS = ["review_id", "product_id", "created_at", "text"]

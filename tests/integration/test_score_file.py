@@ -207,7 +207,7 @@ def test_a_model_of_three_classes_gives_its_neutral_probability(champion, tmp_pa
     from dataclasses import replace
 
     from sentiment_core.model.estimator import SentimentClassifier
-    from sentiment_core.stages.retraining import write_snapshot
+    from sentiment_core.stages.training_sets import write_snapshot
 
     key = write_snapshot(champion, training_set)
     model = SentimentClassifier(min_df=1).fit(["good", "bad", "plain"], ["positive", "negative", "neutral"])

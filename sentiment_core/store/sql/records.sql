@@ -135,6 +135,9 @@ insert into sentiment.model_events (model_version, event, reason, metrics, snaps
 values (:model_version, :event, :reason, cast(:metrics as jsonb), :snapshot, :code_version, :run_id)
 on conflict (run_id, model_version, event) do nothing
 
+-- name: lock_champion
+select pg_advisory_xact_lock(hashtextextended('sentiment.champion', 0))
+
 -- name: events
 select event_id, at, model_version, event, reason, metrics, snapshot, code_version, run_id
 from sentiment.model_events
