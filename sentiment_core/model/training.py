@@ -4,6 +4,7 @@ The recipe is looked for on the training rows alone, by cross-validation; held-o
 goes is the business of `search`; registration and promotion happen elsewhere.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +49,8 @@ class Candidate:
     """What was tried on the way, in order."""
     curves: dict[str, Any] = field(default_factory=dict)
     """Of the held-out rows: see `curves.curves`."""
+    seconds: float = 0.0
+    """How long it took to find the recipe and to fit it."""
 
 
 def train(
@@ -76,6 +79,7 @@ def train(
     tell = progress or (lambda _: None)
     examples = prepare(snapshot, held_out_share=held_out_share(snapshot, policy.promotion), classes=classes)
     _check(examples, classes)
+    started = time.monotonic()
     tell(f"looking for a recipe on {len(examples.train):,} reviews, {len(examples.test):,} held out")
     try:
         estimator, found = _find(examples.train, policy, seed, storage, tell)
@@ -86,6 +90,7 @@ def train(
             found=str(error),
             remedy="add reviews, or check that the text column is the right one",
         ) from error
+    seconds = time.monotonic() - started
     tell("measuring on the held-out reviews")
     probabilities, statistics = estimator.examine(examples.test["text"])
     return Candidate(
@@ -104,6 +109,7 @@ def train(
         curves=curves(
             probabilities, estimator.decide(probabilities), examples.test["label"].to_pylist(), estimator.classes_.tolist()
         ),
+        seconds=seconds,
     )
 
 

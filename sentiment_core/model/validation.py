@@ -27,7 +27,7 @@ from sentiment_core.model.calibration import (
 )
 from sentiment_core.model.candidates import CHARACTER_RULES, MIN_DF, Recipe
 from sentiment_core.model.terms import Terms, best_columns, count_terms
-from sentiment_core.text.learning import n_cores
+from sentiment_core.pipeline import n_cores
 from sentiment_core.text.rules import TextRules
 
 F64 = npt.NDArray[np.float64]

@@ -60,6 +60,8 @@ class Candidate(Protocol):
     def trials(self) -> Sequence[Trial]: ...  # noqa: D102
     @property
     def curves(self) -> dict[str, Any]: ...  # noqa: D102
+    @property
+    def seconds(self) -> float: ...  # noqa: D102
 
 
 def save_model(candidate: Candidate, folder: Path, run_id: str) -> None:

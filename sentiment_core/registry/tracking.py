@@ -32,10 +32,11 @@ def log_candidate(client: Any, run_id: str, candidate: Any, *, snapshot_key: str
     Args:
         client: MLflow's.
         run_id: the run of the retrain.
-        candidate: params, metrics, trials and curves; see `model.training.Candidate`.
+        candidate: params, metrics, trials, curves and seconds; see `model.training.Candidate`.
         snapshot_key: key of its training set in the bucket.
     """
-    log_values(client, run_id, metrics=flatten(candidate.metrics), params=candidate.params)
+    figures = {**dict(flatten(candidate.metrics)), "learning_seconds": candidate.seconds}
+    log_values(client, run_id, metrics=figures.items(), params=candidate.params)
     if snapshot_key:
         _log_dataset(client, run_id, snapshot_key, candidate.metrics.get("data", {}))
     for name, value in _machine().items():

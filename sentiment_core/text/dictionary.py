@@ -22,25 +22,16 @@ from sentiment_core.text.kernel import (
     CHAR_MIN,
     COLUMN_BITS,
     DISPLACEMENT_BITS,
-    EMAILS,
-    EMOJIS,
-    HTML,
     I64,
     KEY_BITS,
-    LOWER,
     MAX_WORDS,
     N_COLUMNS,
     N_SIZES,
     N_UNIGRAMS,
-    NEGATION,
     NGRAM_MAX,
-    NUMBERS,
     RULES,
-    STEM,
-    STOPS,
     U8,
     U64,
-    URLS,
     WORD_BITS,
     Dictionary,
     find,
@@ -52,7 +43,20 @@ from sentiment_core.text.kernel import (
     put_word,
 )  # fmt: skip
 from sentiment_core.text.machine import compiled, lowest_bit, match8
-from sentiment_core.text.rules import MAX_LENGTHS, NEGATIONS, TextRules
+from sentiment_core.text.rules import (
+    EMAILS,
+    EMOJIS,
+    HTML,
+    LOWER,
+    MAX_LENGTHS,
+    NEGATION,
+    NEGATIONS,
+    NUMBERS,
+    STEM,
+    STOPS,
+    URLS,
+    TextRules,
+)
 from sentiment_core.text.stop_words import stop_words
 
 MAX_NGRAM = 3

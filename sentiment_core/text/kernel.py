@@ -5,12 +5,15 @@ cache:
 
 1. `_mark`: 64 bytes at a time into bit masks (word, blank, the rest is punctuation), which also count letters; only bytes
    from 0x80 on are looked at one code point at a time. Tags become blanks, apostrophes inside words become words.
-2. `read_tokens`: walks the masks' edges. A token's bytes are hashed eight at a time with ASCII letters folded; a memo says
-   which word of the dictionary it is. Only a token that the memo does not know is lower-cased, stemmed and looked up
-   (`_resolve`), so that rules cost next to nothing.
+2. `read_tokens`: the places of the masks' edges are the tokens. A token's bytes are hashed sixteen at a time with ASCII
+   letters folded; a memo says which word of the dictionary it is. Only a token that the memo does not know is lower-cased,
+   stemmed and looked up (`_resolve`), so that rules cost next to nothing.
 3. `_find_terms`: pairs and triples of words are exact integer keys. A filter of bits that fits the cache drops most of
    those that are no term; the others are looked up in one table, asked for ahead of time.
 4. `_count_distinct`, then sums over the distinct terms: 1 + log(count), weights, length.
+
+Where the processor can, passes 2 to 4 take eight or sixteen tokens or terms at a time (`text.vectors`); the loops here say
+what they do, and do it elsewhere.
 
 A word is known by about 60 bits of its hash; that no two words of a dictionary share them is checked when it is compiled,
 and a strange word is taken for a known one once in some 2^40 look-ups. Nothing else is approximate. Texts with a character whose
@@ -27,6 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sentiment_core.text.addresses import find_address
 from sentiment_core.text.characters import (
     EMOJI,
     HARD,
@@ -40,19 +44,15 @@ from sentiment_core.text.characters import (
     flags_of,
     lower_of,
 )
-from sentiment_core.text.machine import (
+from sentiment_core.text.machine import bit, classify64, compiled, load_u64, lowest_bit, match8, n_bits, prefetch
+from sentiment_core.text.porter import stem
+from sentiment_core.text.rules import EMAILS, EMOJIS, HTML, LOWER, NEGATION, NUMBERS, STEM, STOPS, URLS
+from sentiment_core.text.vectors import (
     CAN_SELECT,
     GOLD,
     MIX1,
     MIX2,
-    classify64,
-    compiled,
     hash8,
-    load_u64,
-    lowest_bit,
-    match8,
-    n_bits,
-    prefetch,
     put_below,
     put_ids,
     put_known,
@@ -60,7 +60,6 @@ from sentiment_core.text.machine import (
     recall8,
     settle,
 )
-from sentiment_core.text.porter import stem
 
 U8 = npt.NDArray[np.uint8]
 U32 = npt.NDArray[np.uint32]
@@ -68,9 +67,6 @@ I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 F64 = npt.NDArray[np.float64]
-
-# Rules as bits; see `text.rules.TextRules`.
-LOWER, HTML, URLS, EMAILS, NUMBERS, EMOJIS, STOPS, NEGATION, STEM = (1 << place for place in range(9))
 
 # What a pass counts of a text.
 N_CHARS, N_UPPER, N_LETTERS, N_BLANKS, N_WORDS, N_UNKNOWN, IS_HARD, N_TALLIES = range(8)
@@ -301,11 +297,6 @@ def is_among(values: U64, wanted: Any) -> bool:  # pragma: no cover
     return place < len(values) and values[place] == wanted
 
 
-@compiled(is_inlined=True)
-def _bit(mask: U64, i: int) -> bool:  # pragma: no cover
-    return (mask[i >> 6] >> np.uint64(i & 63)) & _ONE != _ZERO
-
-
 @compiled
 def _set_bits(mask: U64, i: int, n: int) -> None:  # pragma: no cover
     for k in range(i, i + n):
@@ -369,7 +360,7 @@ def _mark(data: U8, start: int, end: int, rules: int, characters: CharacterTable
         _join_words(n_blocks, s)
     for k in range(n_far):
         i = far_quotes[k]
-        if i > 0 and _bit(words, i - 1) and _bit(words, i + 3):
+        if i > 0 and bit(words, i - 1) and bit(words, i + 3):
             _set_bits(words, i, 3)
     return n_blocks
 
@@ -493,7 +484,7 @@ def _token_hash(data: U8, at: int, n: int, is_word: Any, fold: Any, seed: Any) -
 
 
 @compiled(is_inlined=True)
-def _known(  # noqa: PLR0917
+def _known(
     data: U8, at: int, n: int, is_word: Any, is_marked: bool, mask: int, h: Any, dictionary: Dictionary,
     characters: CharacterTables, s: Scratch, vocabulary: Any,
 ) -> Any:  # fmt: skip # pragma: no cover
@@ -529,7 +520,7 @@ def _read_each(
         is_word = (masks[first >> 6] >> np.uint64(first & 63)) & _ONE
         mask = 0
         if rules & (URLS | EMAILS) and is_word:  # in this order: which token is a word nobody foretells
-            resume, mask = _address(data, start, end, first, rules, s)
+            resume, mask = find_address(data, start, end, first, rules, s.words, s.spaces)
         # All addresses of a kind are one token.
         h = np.uint64(mask) * _GOLD if mask else _token_hash(data, start + first, last - first, is_word, fold, seed)
         packed = _known(data, start + first, last - first, is_word, False, mask, h, dictionary, characters, s, vocabulary)
@@ -560,13 +551,13 @@ def _read_characters(
     """The runs of characters of a text, as scikit-learn's `char_wb` makes them: inside words, a blank on each side."""
     n_tokens = i = 0
     while i < end - start:
-        if _bit(spaces, i):
+        if bit(spaces, i):
             i += 1
             continue
         buffer[0] = 32
         offsets[0] = 0
         filled = n_points = 1
-        while not _bit(spaces, i):  # the text ends in a blank
+        while not bit(spaces, i):  # the text ends in a blank
             offsets[n_points] = filled
             n_points += 1
             point, n_bytes = decode(data, start + i)
@@ -738,112 +729,6 @@ def _run_id(letters: U8, at: int, n: int, words: U64, vocabulary: Any) -> int:  
     return place
 
 
-@compiled
-def _address(data: U8, start: int, end: int, first: int, rules: int, s: Scratch) -> tuple[int, int]:  # pragma: no cover
-    """Where the URL or e-mail address ends that begins with a word, and which of both it is; (0, 0) for neither."""
-    if rules & URLS:
-        n = _scheme(data, start + first, end, rules & LOWER != 0)
-        if n and first + n < end - start and not _bit(s.spaces, first + n):
-            i = first + n
-            while not _bit(s.spaces, i):  # the text ends in a blank
-                i += 1
-            return i, URLS
-    if rules & EMAILS:
-        i = _email(data, start, end, first, s)
-        if i > 0:
-            return i, EMAILS
-    return 0, 0
-
-
-@compiled
-def _scheme(data: U8, at: int, end: int, is_folded: bool) -> int:  # pragma: no cover
-    """Bytes of http://, https:// or www. at a place; 0 for none."""
-    fold = np.uint64(0x20) if is_folded else _ZERO
-    letters = 0
-    while letters < 5 and at + letters < end:
-        byte = np.uint64(data[at + letters]) | fold
-        wanted = np.uint64(119) if letters < 3 else _ZERO
-        if byte != wanted:
-            break
-        letters += 1
-    if letters == 3:
-        return 4 if at + 3 < end and data[at + 3] == 46 else 0
-    if at + 7 > end:
-        return 0
-    b0, b1, b2, b3 = (
-        np.uint64(data[at]) | fold, np.uint64(data[at + 1]) | fold, np.uint64(data[at + 2]) | fold, np.uint64(data[at + 3]) | fold,
-    )  # fmt: skip
-    if not (b0 == np.uint64(104) and b1 == np.uint64(116) and b2 == np.uint64(116) and b3 == np.uint64(112)):
-        return 0
-    n = 5 if np.uint64(data[at + 4]) | fold == np.uint64(115) else 4
-    if at + n + 3 <= end and data[at + n] == 58 and data[at + n + 1] == 47 and data[at + n + 2] == 47:
-        return n + 3
-    return 0
-
-
-@compiled
-def _is_plain_word(data: U8, start: int, i: int, s: Scratch) -> bool:  # pragma: no cover
-    """Whether a byte belongs to a word character, joining apostrophes left out."""
-    if not _bit(s.words, i):
-        return False
-    byte = data[start + i]
-    if byte == 39:
-        return False
-    return not (byte == 0xE2 and data[start + i + 1] == 0x80 and data[start + i + 2] == 0x99)
-
-
-@compiled
-def _email(data: U8, start: int, end: int, first: int, s: Scratch) -> int:  # pragma: no cover
-    """Where an e-mail address ends that begins at a place (see `rules.EMAIL`); 0 for none."""
-    n = end - start
-    i = first
-    while i < n and (_is_plain_word(data, start, i, s) or (_is_own(s, i) and data[start + i] in (43, 45, 46))):
-        i += 1
-    if i >= n or data[start + i] != 64 or not _is_own(s, i):
-        return 0
-    i = _labels(data, start, n, i + 1, s)
-    if i == 0:
-        return 0
-    while i < n:  # it may be somebody's
-        width = 0
-        if _is_own(s, i) or _bit(s.words, i):
-            if data[start + i] == 39:
-                width = 1
-            elif i + 2 < n and data[start + i] == 0xE2 and data[start + i + 1] == 0x80 and data[start + i + 2] == 0x99:
-                width = 3
-        if width == 0 or i + width >= n or not _is_plain_word(data, start, i + width, s):
-            break
-        i += width
-        while i < n and _is_plain_word(data, start, i, s):
-            i += 1
-    return i
-
-
-@compiled
-def _is_own(s: Scratch, i: int) -> bool:  # pragma: no cover
-    """Whether a byte is no blank: what stood in a tag does not count."""
-    return not _bit(s.spaces, i)
-
-
-@compiled
-def _labels(data: U8, start: int, n: int, i: int, s: Scratch) -> int:  # pragma: no cover
-    """The end of at least two labels of a domain, joined by dots; 0 for fewer."""
-    ended = 0
-    n_labels = 0
-    while True:
-        first = i
-        while i < n and (_is_plain_word(data, start, i, s) or (data[start + i] == 45 and _is_own(s, i))):
-            i += 1
-        if i == first:
-            break
-        n_labels += 1
-        ended = i
-        if i >= n or data[start + i] != 46 or not _is_own(s, i):
-            break
-        i += 1
-    return ended if n_labels >= 2 else 0
-
-
 @compiled(is_inlined=True)
 def key_hash(key: Any, n_bits: Any) -> Any:  # pragma: no cover
     """A key of so many bits spread over them, one to one; the top bits are the best."""
@@ -900,7 +785,7 @@ def _find_keys(
     if CAN_SELECT:
         factor, mask = _GOLD >> (_64 - key_bits) | _ONE, _ALL >> (_64 - key_bits)
         for i in range(0, n_tokens - 1 - is_three, 8):
-            n_keys += put_known(ids, i, is_three, word_bits, factor, mask, shift, bloom, 0, keys, n_keys)
+            n_keys += put_known(ids, i, is_three, word_bits, factor, mask, shift, bloom, keys, n_keys)
         return n_keys
     for i in range(n_tokens - 1 - is_three):
         # A word that is in no term makes the key wrong, and is_known drops it.
@@ -921,12 +806,13 @@ def find_term(terms: U64, h: Any, shift: Any, column_bits: Any) -> Any:  # pragm
     n_buckets = np.uint64(len(terms) >> 3)
     bucket = h >> shift
     wanted = (h & ((_ONE << shift) - _ONE)) << np.uint64(DISPLACEMENT_BITS)
+    farthest = wanted + np.uint64((1 << DISPLACEMENT_BITS) - 1)
     while True:
         equal, empty = match8(terms, np.int64(bucket << _3), column_bits, wanted)
         equal &= ~empty
         if equal:
             return terms[(bucket << _3) + np.uint64(lowest_bit(equal))] & ((_ONE << column_bits) - _ONE)
-        if empty:
+        if empty or wanted == farthest:
             return _ZERO
         bucket = (bucket + _ONE) & (n_buckets - _ONE)
         wanted += _ONE

@@ -4,7 +4,6 @@ Reading texts is the kernel's; here its word ids become counted n-grams, over al
 first appearance, whatever the number of cores, so that the same corpus gives the same dictionary everywhere.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sentiment_core.pipeline import n_cores
 from sentiment_core.text.characters import DOTTED_I, SIGMA, CharacterTables, tables
 from sentiment_core.text.dictionary import Vocabulary, empty_dictionary, texts_of
 from sentiment_core.text.kernel import (
@@ -33,11 +33,6 @@ from sentiment_core.text.kernel import (
 )
 from sentiment_core.text.machine import compiled
 from sentiment_core.text.rules import TextRules
-
-
-def n_cores() -> int:
-    """Cores this process may use."""
-    return os.process_cpu_count() or 1 if hasattr(os, "process_cpu_count") else len(os.sched_getaffinity(0))
 
 
 def on_all_cores[T, R](work: Callable[[T], R], parts: Sequence[T]) -> list[R]:

@@ -26,6 +26,8 @@ NEGATIONS = (
     "none", "noone", "not", "nothing", "nowhere", "shouldnt", "wont", "wouldnt",
 )  # fmt: skip
 CLAUSE_ENDS = ".:;!?"
+# The rules as bits, as the kernel reads them.
+LOWER, HTML, URLS, EMAILS, NUMBERS, EMOJIS, STOPS, NEGATION, STEM = (1 << place for place in range(9))
 MAX_LENGTHS = 8
 """Lengths of character runs that memory is set aside for."""
 

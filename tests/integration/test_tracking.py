@@ -125,6 +125,7 @@ def test_a_recipe_that_was_given_up_ends_as_killed(children):
 def test_the_run_of_the_version_has_figures_sizes_and_the_machine(parent, candidate):
     assert parent.info.status == "FINISHED"
     assert dict(flatten(candidate.metrics)).items() <= parent.data.metrics.items()
+    assert parent.data.metrics["learning_seconds"] == candidate.seconds > 0
     assert parent.data.metrics["model_bytes"] > 1_000
     assert parent.data.metrics["model_prepared_bytes"] > 1_000
     assert {"sentiment.python", "sentiment.platform", "sentiment.n_cores", "sentiment.code_version"} <= parent.data.tags.keys()

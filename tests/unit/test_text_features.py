@@ -21,8 +21,7 @@ from sentiment_core.text.learning import learn_vocabulary
 from sentiment_core.text.rules import EMAIL, HTML_TAG, MASKS, NEGATED, NUMBER, URL, WORD, WORD_OR_PUNCTUATION, TextRules
 from sentiment_core.text.stop_words import stop_words
 
-settings.register_profile("compiled", deadline=None)
-settings.load_profile("compiled")  # the first example of a test may compile
+RELAXED = settings(deadline=None)  # the first example of a test may compile
 
 PLAIN = TextRules(stem=False, strip_html=False)
 RULES = st.builds(TextRules, **dict.fromkeys(
@@ -81,7 +80,7 @@ def counted(texts, vocabulary, rules):
     return analyse(as_texts(texts), compile_dictionary(vocabulary, rules), len(vocabulary))
 
 
-@settings(max_examples=400)
+@settings(RELAXED, max_examples=400)
 @given(TEXTS, RULES)
 def test_dictionary_and_counts_equal_those_of_the_twin(texts, rules):
     expected = sorted({term for text in texts for term in terms(text, rules)})
@@ -95,6 +94,7 @@ def test_dictionary_and_counts_equal_those_of_the_twin(texts, rules):
     assert (counted(texts, vocabulary, rules).counts.toarray() == peer.transform(texts).toarray()).all()
 
 
+@RELAXED
 @given(TEXTS)
 def test_counts_equal_those_of_scikit_learn(texts):
     vocabulary = Vocabulary.of(["good", "bad", "not", "don't", "not good", "film !!", "!!", "naïve", "σας"])
@@ -134,7 +134,7 @@ def test_a_corpus_with_more_words_than_there_is_room_for_at_first_is_learnt():
     assert sorted(vocabulary.terms) == sorted(f"word{k}" for k in range(150_000))
 
 
-@settings(max_examples=200)
+@settings(RELAXED, max_examples=200)
 @given(TEXTS, st.booleans(), st.booleans(), st.integers(1, 4), st.integers(0, 3))
 def test_runs_of_characters_equal_those_of_scikit_learn(texts, strip_html, lower_case, least, more):
     rules = TextRules(strip_html=strip_html, lower_case=lower_case, char_min=least, char_max=least + more)
@@ -162,6 +162,7 @@ def test_lengths_of_runs_that_make_no_sense_are_refused(least, most):
         compile_dictionary(Vocabulary.of(["a"]), TextRules(char_min=least, char_max=most))
 
 
+@RELAXED
 @given(st.sets(st.text(min_size=1, max_size=12)))
 def test_a_dictionary_survives_its_arrays(terms):
     packed = Vocabulary.of(sorted(terms))
@@ -195,7 +196,7 @@ def test_terms_out_of_order_are_refused():
         compile_dictionary(shuffled, PLAIN)
 
 
-@settings(max_examples=200)
+@settings(RELAXED, max_examples=200)
 @given(TEXTS, st.integers(0, 7), RULES)
 def test_counts_and_statistics_of_a_text_do_not_depend_on_its_neighbours(texts, place, rules):
     vocabulary = Vocabulary.of(["good", "bad", "not"])
@@ -206,6 +207,7 @@ def test_counts_and_statistics_of_a_text_do_not_depend_on_its_neighbours(texts, 
         assert together.statistics[name][place] == values[0]
 
 
+@RELAXED
 @given(TEXTS, RULES)
 def test_statistics_are_those_that_drift_checks_compare_and_right(texts, rules):
     statistics = counted(texts, Vocabulary.of(["good"]), rules).statistics
@@ -256,6 +258,7 @@ def test_tokens_of_any_length_are_whole(n_bytes, letter):
     assert counted(texts, vocabulary, PLAIN).counts.toarray().tolist()[:3] == [[1, 0, 0], [2, 0, 1], [1, 1, 0]]
 
 
+@RELAXED
 @given(TEXTS, RULES)
 def test_texts_in_a_slice_of_foreign_memory_are_read_to_their_end_and_no_further(texts, rules):
     column = as_texts(texts)
