@@ -71,10 +71,10 @@ F64 = npt.NDArray[np.float64]
 # What a pass counts of a text.
 N_CHARS, N_UPPER, N_LETTERS, N_BLANKS, N_WORDS, N_UNKNOWN, IS_HARD, N_TALLIES = range(8)
 
-# The memo: 32,768 pairs of surface forms (512 KB: half of the second cache; twice as many cost more than they save).
-# Running text finds 98 of 100 tokens in it, and one that is not found costs ten times as much as one that is. An entry is
+# The memo: 65,536 pairs of surface forms (1 MB: the second cache; what of it does not fit there is asked for ahead of time).
+# Running text finds 99 of 100 tokens in it, and one that is not found costs ten times as much as one that is. An entry is
 # 40 bits of the token's hash, 21 of its word's id + 1, and three flags.
-_MEMO_BITS = 15
+_MEMO_BITS = 16
 _TAG = np.uint64(0xFFFFFFFFFF000000)
 _ID_MASK = np.uint64((1 << 21) - 1)
 _IS_STOP, _NEGATES, _ENDS_CLAUSE = np.uint64(1 << 21), np.uint64(1 << 22), np.uint64(1 << 23)
@@ -128,6 +128,7 @@ class Scratch(NamedTuple):
     seed: U64
     hashes: U64
     found: U64
+    is_word: U8
     words: U64
     spaces: U64
     cuts: U64
@@ -162,6 +163,7 @@ def scratch(longest: int, n_lengths: int = 0) -> Scratch:
         seed=np.frombuffer(os.urandom(8), np.uint64),
         hashes=np.empty(longest + 64, np.uint64),
         found=np.empty(longest + 64, np.uint64),
+        is_word=np.empty((longest >> 3) + 8, np.uint8),
         words=masks[0],
         spaces=masks[1],
         cuts=masks[2],
@@ -450,28 +452,33 @@ def _read_eight(
 ) -> int:  # pragma: no cover
     """Tokens to ids, eight at a time; for rules under which a token means the same wherever it stands."""
     rules, seed = dictionary.sizes[RULES], s.seed[0]
-    masks, memo, ids, starts, ends, hashes, found = s.words, s.memo, s.ids, s.starts, s.ends, s.hashes, s.found
+    masks, memo, ids, starts, ends = s.words, s.memo, s.ids, s.starts, s.ends
+    hashes, found, words = s.hashes, s.found, s.is_word
     fold = _HIGH if rules & LOWER else _ZERO
     n_tokens = n_words = n_unknown = 0
     for t in range(0, n_found, 8):
-        there = (_ONE << np.uint64(min(8, n_found - t))) - _ONE
-        words, long = hash8(data, start, starts, ends, t, n_found, masks, fold, seed, hashes)
+        is_word, long = hash8(data, start, starts, ends, t, n_found, masks, fold, seed, hashes)
+        words[t >> 3] = is_word
         while long:
             k = t + lowest_bit(long)
             long &= long - _ONE
             first, n = np.int64(starts[k]), np.int64(ends[k] - starts[k])
-            is_word = (words >> np.uint64(k - t)) & _ONE
-            hashes[k] = _token_hash(data, start + first, n, is_word, fold, seed)
+            hashes[k] = _token_hash(data, start + first, n, (is_word >> np.uint64(k - t)) & _ONE, fold, seed)
+        for k in range(t, t + 8):
+            prefetch(memo, np.int64(_slot(hashes[k])))
+    for t in range(0, n_found, 8):
+        there = (_ONE << np.uint64(min(8, n_found - t))) - _ONE
+        is_word = np.uint64(words[t >> 3])
         missing = recall8(memo, hashes, t, np.uint64(_MEMO_BITS), _TAG, found) & there
         while missing:
             k = t + lowest_bit(missing)
             missing &= missing - _ONE
             first, n = np.int64(starts[k]), np.int64(ends[k] - starts[k])
-            is_word = (words >> np.uint64(k - t)) & _ONE
-            found[k] = _known(data, start + first, n, is_word, False, 0, hashes[k], dictionary, characters, s, vocabulary)
-        n_kept, n_strange = put_ids(found, t, there, words, _ID_MASK, _IS_STOP, ids, n_tokens)
+            one = (is_word >> np.uint64(k - t)) & _ONE
+            found[k] = _known(data, start + first, n, one, False, 0, hashes[k], dictionary, characters, s, vocabulary)
+        n_kept, n_strange = put_ids(found, t, there, is_word, _ID_MASK, _IS_STOP, ids, n_tokens)
         n_tokens += n_kept
-        n_words += n_bits(words)
+        n_words += n_bits(is_word)
         n_unknown += n_strange
     s.tally[N_WORDS], s.tally[N_UNKNOWN] = n_words, n_unknown
     return n_tokens
@@ -578,9 +585,15 @@ def _read_characters(
 
 
 @compiled(is_inlined=True)
+def _slot(h: Any) -> Any:  # pragma: no cover
+    """Where the pair of entries begins that a token may have."""
+    return (h >> np.uint64(64 - _MEMO_BITS)) << _ONE
+
+
+@compiled(is_inlined=True)
 def _recall(memo: U64, h: Any) -> Any:  # pragma: no cover
     """What the memo knows of a token; 0 for nothing."""
-    slot = (h >> np.uint64(64 - _MEMO_BITS)) << _ONE
+    slot = _slot(h)
     first, second = memo[slot], memo[slot + _ONE]
     wanted = h << np.uint64(_MEMO_BITS) & _TAG
     # Both are looked at without a branch: which of the two it is nobody foretells.
@@ -590,7 +603,7 @@ def _recall(memo: U64, h: Any) -> Any:  # pragma: no cover
 
 @compiled(is_inlined=True)
 def _remember(memo: U64, h: Any, packed: Any) -> None:  # pragma: no cover
-    slot = (h >> np.uint64(64 - _MEMO_BITS)) << _ONE
+    slot = _slot(h)
     memo[slot + _ONE] = memo[slot]
     memo[slot] = (h << np.uint64(_MEMO_BITS) & _TAG) | packed
 
@@ -740,6 +753,8 @@ def _find_terms(n_tokens: int, dictionary: Dictionary, weights: F64, width: int,
     """Columns of the terms of a text, with repeats, as `s.hits`; returns how many. Their weights are asked for."""
     hits, keys, sizes = s.hits, s.keys, dictionary.sizes
     n_hits = _find_words(n_tokens, s.ids, sizes[N_UNIGRAMS], hits)
+    for k in range(n_hits):  # rare words' lie far away
+        prefetch(weights, np.int64(hits[k]) * width)
     if sizes[NGRAM_MAX] == 1:
         return n_hits
     key_bits = np.uint64(sizes[KEY_BITS])
