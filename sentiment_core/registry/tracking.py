@@ -23,6 +23,7 @@ _TAG = "sentiment."
 # What the server takes in one call.
 _METRICS_A_CALL, _PARAMS_A_CALL = 1_000, 100
 _DIGEST_CHARS = 32
+_TAG_CHARS = 8_000  # what the server takes
 _FINISHED, _GIVEN_UP = "FINISHED", "KILLED"
 
 
@@ -82,7 +83,7 @@ def log_outcome(client: Any, run_id: str, *, outcome: str, reason: str, metrics:
     """
     gates = metrics.get("gates") or []
     client.set_tag(run_id, _TAG + "outcome", outcome)
-    client.set_tag(run_id, _TAG + "reason", reason)
+    client.set_tag(run_id, _TAG + "reason", reason[:_TAG_CHARS])
     numbers = [
         (f"gate_{gate['name']}_{part}", float(gate[part]))
         for gate in gates

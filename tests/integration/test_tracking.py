@@ -158,6 +158,7 @@ def test_pictures_curves_table_and_environment_are_artefacts(client, parent, tmp
 
 
 def test_outcome_and_gates_are_noted_on_the_run_of_the_version(registry, client, retrain, parent, tmp_path):
+    registry.log_outcome(retrain, outcome="held", reason="ж" * 10_000, metrics={"gates": GATES})
     registry.log_outcome(retrain, outcome="held", reason="does not read negation", metrics={"gates": GATES})
     run = client.get_run(parent.info.run_id)
     assert run.info.status == "FINISHED"
