@@ -26,7 +26,7 @@ from sentiment_core.registry.comparison import Trial
 TRUSTED_TYPES = ("sentiment_core.model.estimator.SentimentClassifier",)
 _STATE = {
     "term_bytes_", "char_bytes_", "scale_", "coef_", "intercept_", "calibration_coef_", "calibration_intercept_", "offsets_",
-    "classes_", "char_max", "classifier",
+    "classes_", "char_max", "classifier", "ratio_power",
 }  # fmt: skip
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
