@@ -103,6 +103,7 @@ class PromotionGates:
     """What a candidate has to show."""
 
     held_out_share: float
+    held_out_share_of_files: float
     max_held_out_rows: int
     min_fresh_rows: int
     alpha: float

@@ -129,6 +129,8 @@ SNAPSHOT_FIELDS = (
     Field("labelled_at", "timestamptz", "When the label arrived", TIMESTAMP, nullable=True),
 )
 SNAPSHOT = arrow_schema(*SNAPSHOT_FIELDS)
+# Notes among a training set's metadata, each left out where the policy's default holds.
+CLASSES_NOTE, HELD_OUT_NOTE = b"sentiment.classes", b"sentiment.held_out_share"
 
 # The reference of a model version: drift columns of held-out rows, and what their labels were.
 REFERENCE = arrow_schema(*DRIFT_NUMERIC, LABEL, Field("true_label", "text", "The label a person gave", pa.string()), PRODUCT_ID)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sentiment_core import schema
 from sentiment_core.domain import LABELS
 from sentiment_core.errors import Permanent
 from sentiment_core.policy import PromotionGates
@@ -50,14 +51,16 @@ def fold_labels(labels: Iterable[str], classes: Sequence[str]) -> list[str]:
 
 
 def held_out_share(snapshot: pa.Table, limits: PromotionGates) -> float:
-    """The share of products to hold out of a training set: no more than measuring takes.
+    """The share of products to hold out of a training set: its own or the policy's, and no more than measuring takes.
 
     >>> from types import SimpleNamespace
     >>> limits = SimpleNamespace(held_out_share=0.25, max_held_out_rows=2_500)
-    >>> [held_out_share(range(n), limits) for n in (1_000, 25_000)]
+    >>> [held_out_share(pa.table({"text": ["good"] * n}), limits) for n in (1_000, 25_000)]
     [0.25, 0.1]
     """
-    return min(limits.held_out_share, limits.max_held_out_rows / max(len(snapshot), 1))
+    noted = (snapshot.schema.metadata or {}).get(schema.HELD_OUT_NOTE)
+    share = float(noted) if noted else limits.held_out_share
+    return min(share, limits.max_held_out_rows / max(len(snapshot), 1))
 
 
 def prepare(snapshot: pa.Table, *, held_out_share: float, classes: Sequence[str] = BINARY) -> Examples:

@@ -15,7 +15,14 @@ from sentiment_core.domain import LABELS, ModelRef
 from sentiment_core.errors import Permanent
 from sentiment_core.stages import promotion
 from sentiment_core.stages.services import Services
-from sentiment_core.stages.training_sets import classes_of, extend, read_snapshot, with_classes, write_snapshot
+from sentiment_core.stages.training_sets import (
+    classes_of,
+    extend,
+    read_snapshot,
+    with_classes,
+    with_held_out_share,
+    write_snapshot,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -105,6 +112,7 @@ def train_from_files(
     run_id = f"cli__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
     tell("reading the reviews")
     table = read_files(services, paths, columns, tell=tell)
+    table = with_held_out_share(table, services.policy.promotion.held_out_share_of_files)
     preflight(services)
     names = ", ".join(path.name for path in paths)
     snapshot = write_snapshot(services, table)

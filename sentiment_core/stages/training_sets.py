@@ -21,8 +21,6 @@ from sentiment_core.stages.services import Services
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_CLASSES = b"sentiment.classes"
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSet:
@@ -42,14 +40,24 @@ def classes_of(table: "pa.Table") -> tuple[str, ...]:
     """The classes that a model of this set tells apart: all three where the set says so, else two."""
     from sentiment_core.model.examples import BINARY
 
-    stored = (table.schema.metadata or {}).get(_CLASSES)
+    stored = (table.schema.metadata or {}).get(schema.CLASSES_NOTE)
     return tuple(stored.decode().split(",")) if stored else BINARY
 
 
 def with_classes(table: "pa.Table", classes: Sequence[str]) -> "pa.Table":
     """The set with a note of its classes; for two classes none, so that the same rows give the same key."""
-    note = {_CLASSES: ",".join(classes)} if tuple(classes) == LABELS else None
-    return table.cast(schema.SNAPSHOT).replace_schema_metadata(note)
+    return _noted(table, schema.CLASSES_NOTE, ",".join(classes).encode() if tuple(classes) == LABELS else None)
+
+
+def with_held_out_share(table: "pa.Table", share: float) -> "pa.Table":
+    """The set with a note of how much of it is held out, here and in every set that grows out of it."""
+    return _noted(table, schema.HELD_OUT_NOTE, f"{share:g}".encode())
+
+
+def _noted(table: "pa.Table", name: bytes, value: bytes | None) -> "pa.Table":
+    notes = {**(table.schema.metadata or {}), name: value}
+    kept = {key: notes[key] for key in (schema.CLASSES_NOTE, schema.HELD_OUT_NOTE) if notes.get(key)}
+    return table.cast(schema.SNAPSHOT).replace_schema_metadata(kept or None)
 
 
 def write_snapshot(services: Services, table: "pa.Table") -> str:
@@ -111,7 +119,7 @@ def extend(services: Services, standing: "pa.Table", *, with_labels: bool = True
     contradicted = [row for row in (*rows, *added) if len(said[_key(row)]) > 1]
     for row in contradicted:
         row["origin"] = "contradicted"
-    table = pa.Table.from_pylist([*rows, *added], schema=schema.SNAPSHOT)
+    table = pa.Table.from_pylist([*rows, *added], schema=schema.SNAPSHOT).replace_schema_metadata(standing.schema.metadata)
     return TrainingSet(
         table=with_classes(table, classes),
         n_standing=sum(row["origin"] == "standing" for row in rows),

@@ -51,6 +51,16 @@ def test_the_heavy_tasks_share_a_pool(dagbag):
     assert dagbag.dags["retrain_model"].get_task("train_candidate").pool == "sentiment"
 
 
+def test_nothing_waits_for_a_challenger_and_its_death_does_not_fail_the_night(dagbag):
+    dag = dagbag.dags["score_reviews"]
+    shadow = dag.get_task("score_shadow")
+    assert shadow.upstream_task_ids == {"publish_dates"}
+    assert shadow.downstream_task_ids == {"leave_shadow"}
+    last = dag.get_task("leave_shadow")
+    assert (last.trigger_rule, last.downstream_task_ids) == ("all_done", set())
+    assert shadow.priority_weight < dag.get_task("score_objects").priority_weight
+
+
 def test_drift_sets_off_a_dag_that_exists(dagbag):
     assert dagbag.dags["score_reviews"].get_task("set_off_retrain").trigger_dag_id in dagbag.dags
 
