@@ -50,7 +50,7 @@ def of_comments(comments):
 def test_uneven_comments(of_comments):
     assert of_comments.params["char_max"] == 5
     assert of_comments.metrics["test"]["macro_f1"] > 0.80
-    assert of_comments.metrics["test"]["ece"] < 0.03
+    assert of_comments.metrics["test"]["ece"] < 0.05  # of 400 rows; a calibrated model's lies below that 95 times of 100
     assert of_comments.metrics["cross_validation"]["score"] > 0.82
 
 
