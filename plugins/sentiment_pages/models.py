@@ -225,7 +225,11 @@ def _recipes(trials: list[dict[str, Any]]) -> list[RecipeRow]:
 
 
 def _parameter(name: str, value: Any) -> str:
-    """A parameter in words; a switch that is off, and what is not set, is not worth one."""
+    """A parameter in words; a switch that is off, and what is not set, is not worth one.
+
+    >>> _parameter("mark_negation", True), _parameter("C", 0.31371), _parameter("stem", False)
+    ('mark negation', 'C 0.314', '')
+    """
     words = name.replace("_", " ")
     if value is None or value is False:
         return ""

@@ -23,7 +23,10 @@ FAMILIES: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[float, float]]
     "svm": (("svm",), ("nbidf", "tfidf", "presence"), (0.01, 3)),
     "naive_bayes": (("naive_bayes", "complement"), ("presence", "tfidf"), (1, 100)),
 }
+NGRAM_MAX = 3
+"""The longest n-grams that are tried."""
 _CHARACTERS = (3, 5)
+_RATIO_POWERS = (0.5, 0.75, 1.0)
 MIN_DF = 2
 
 
@@ -46,6 +49,8 @@ class Recipe:
     has_characters: bool = False
     """Runs of three to five characters beside the words."""
     class_weight: str | None = None
+    ratio_power: float = 1.0
+    """Of naive Bayes features; see `linear.Learner`."""
     stem: bool = False
     mark_negation: bool = False
     mask_numbers: bool = False
@@ -60,7 +65,12 @@ class Recipe:
     def learner(self, seed: int) -> Learner:
         """What learns from counted terms."""
         return Learner(
-            weighting=self.weighting, classifier=self.classifier, C=self.C, class_weight=self.class_weight, random_state=seed
+            weighting=self.weighting,
+            classifier=self.classifier,
+            C=self.C,
+            class_weight=self.class_weight,
+            ratio_power=self.ratio_power,
+            random_state=seed,
         )
 
     def parameters(self) -> dict[str, Any]:
@@ -80,7 +90,7 @@ class Profile:
 
     median_chars: float
     is_short: bool
-    """Comments rather than reviews: runs of characters help, long n-grams do not."""
+    """Comments rather than reviews: runs of characters help, which hurt long texts."""
     is_uneven: bool
     """A class is much rarer than its share would be: weights and offsets may be wanted."""
 
@@ -102,15 +112,10 @@ class Profile:
             is_uneven=bool(counts.min() < even_share * counts.mean()),
         )
 
-    @property
-    def ngram_max(self) -> int:
-        """The longest n-grams that are tried."""
-        return 2 if self.is_short else 3
-
     def known(self) -> list[Recipe]:
         """Recipes that did best on sets of this kind, one of each family and more of the best; tried first.
 
-        Films: naive Bayes features of plain 1-3-grams. Comments: stems, marked negation, and characters.
+        Films: naive Bayes features of plain 1-3-grams. Comments: stems, marked negation, and characters; with few rows 2-grams.
         """
         return list(_KNOWN_SHORT if self.is_short else _KNOWN_LONG)
 
@@ -118,12 +123,14 @@ class Profile:
         """A recipe of the space, as it is chosen."""
         family = chooser.suggest_categorical("family", list(FAMILIES))
         classifiers, weightings, (least, most) = FAMILIES[family]
+        weighting = _one(chooser, f"weighting_{family}", weightings)
         return Recipe(
             family=family,
             classifier=_one(chooser, f"classifier_{family}", classifiers),
-            weighting=_one(chooser, f"weighting_{family}", weightings),
+            weighting=weighting,
+            ratio_power=_one(chooser, "ratio_power", _RATIO_POWERS) if weighting == "nbidf" else 1.0,
             C=chooser.suggest_float(f"C_{family}", least, most, log=True),
-            ngram_max=_one(chooser, "ngram_max", tuple(range(1, self.ngram_max + 1))),
+            ngram_max=_one(chooser, "ngram_max", tuple(range(1, NGRAM_MAX + 1))),
             has_characters=_one(chooser, "has_characters", (False, True)) if self.is_short else False,
             class_weight=_one(chooser, "class_weight", (None, "balanced")) if self.is_uneven else None,
             stem=_one(chooser, "stem", (False, True)),
@@ -159,16 +166,16 @@ def _one(chooser: Chooser, name: str, choices: tuple[Any, ...]) -> Any:
     return choices[0] if len(choices) == 1 else chooser.suggest_categorical(name, list(choices))
 
 
-_NB_LOGISTIC = Recipe(family="nb_logistic", classifier="logistic", weighting="nbidf", C=30, ngram_max=3)
-_SVM = Recipe(family="svm", classifier="svm", weighting="nbidf", C=0.3, ngram_max=3)
+_NB_LOGISTIC = Recipe(family="nb_logistic", classifier="logistic", weighting="nbidf", C=30, ngram_max=3, ratio_power=0.5)
+_SVM = Recipe(family="svm", classifier="svm", weighting="nbidf", C=0.3, ngram_max=3, ratio_power=0.75)
 _LOGISTIC = Recipe(family="logistic", classifier="logistic", weighting="tfidf", C=10, ngram_max=2, stem=True)
 _NAIVE_BAYES = Recipe(family="naive_bayes", classifier="naive_bayes", weighting="presence", C=10, ngram_max=3)
-_KNOWN_LONG = (_NB_LOGISTIC, _SVM, _LOGISTIC, _NAIVE_BAYES, replace(_NB_LOGISTIC, stem=True, C=10))
+_KNOWN_LONG = (_NB_LOGISTIC, _SVM, _LOGISTIC, _NAIVE_BAYES, replace(_NB_LOGISTIC, stem=True, ratio_power=1.0))
 _SHORT: dict[str, Any] = {"ngram_max": 2, "stem": True, "mark_negation": True}
 _KNOWN_SHORT = (
     replace(_NB_LOGISTIC, C=1, has_characters=True, **_SHORT),
     replace(_SVM, C=0.1, has_characters=True, **_SHORT),
     replace(_LOGISTIC, C=1, has_characters=True, class_weight="balanced", ngram_max=2),
     replace(_NAIVE_BAYES, **_SHORT),
-    replace(_NB_LOGISTIC, C=3, has_characters=True, class_weight="balanced", **_SHORT),
+    replace(_NB_LOGISTIC, C=3, has_characters=True, class_weight="balanced", stem=True, mark_negation=True),
 )

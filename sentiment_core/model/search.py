@@ -19,12 +19,12 @@ import pyarrow as pa
 from optuna.trial import TrialState
 
 from sentiment_core.errors import Transient
-from sentiment_core.model.candidates import Profile, Recipe
+from sentiment_core.model.candidates import NGRAM_MAX, Profile, Recipe
 from sentiment_core.model.validation import Examined, TermBank, Trainer
 from sentiment_core.policy import Search
 
 # A version of the space: what was tried in another one says nothing of this one.
-_SPACE = 1
+_SPACE = 2
 # Dictionaries beside that of the trials are so many times larger, and at last every term.
 _TIMES = (2, 4)
 # Trials are compared with the median of others from the second fold on: one fold alone differs by more than recipes do.
@@ -101,7 +101,7 @@ def search(
         going = _Search(
             study=_study(rows, limits, seed, storage),
             profile=profile,
-            bank=TermBank(rows.texts, profile.ngram_max),
+            bank=TermBank(rows.texts, NGRAM_MAX),
             trainer=Trainer(labels=rows.labels, weights=rows.weights, folds=rows.folds, is_uneven=profile.is_uneven, seed=seed),
             limits=limits,
             seed=seed,

@@ -73,6 +73,16 @@ def figures_by_slice(rows: pa.Table, labels: Labels, decided: Labels) -> tuple[S
     return tuple(_figures(column, name, is_right[mask]) for column, name, mask in _slices(rows))
 
 
+def masks_by_slice(rows: pa.Table) -> dict[str, Mask]:
+    """By name, which rows belong to each part; see `figures_by_slice`.
+
+    >>> rows = pa.table({"text": ["a", "b"], "source": pa.array(["web", None]), "product_id": ["p", "p"]})
+    >>> {name: mask.tolist() for name, mask in masks_by_slice(rows).items()}
+    {'source web': [True, False], 'source without a source': [False, True]}
+    """
+    return {f"{column} {name}": mask for column, name, mask in _slices(rows)}
+
+
 def compare_slices(
     rows: pa.Table, labels: Labels, champion: Labels, candidate: Labels, *, min_rows: int
 ) -> tuple[SliceComparison, ...]:

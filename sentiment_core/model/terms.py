@@ -19,7 +19,7 @@ from sentiment_core.text.learning import learn_vocabulary
 from sentiment_core.text.rules import TextRules
 
 # Terms that are counted before the best are chosen: the most frequent. 25,000 long reviews have a million in two texts or more.
-_POOL = 2_000_000
+POOL = 2_000_000
 # A word in so many texts is known, whatever it says about the classes: the share of unknown words is what drift checks
 # compare. Half of a dictionary at most.
 _KNOWN_TEXTS = 5
@@ -68,7 +68,7 @@ def count_terms(texts: pa.LargeStringArray, rules: TextRules, *, min_df: int, li
     Raises:
         ValueError: when there is no such term.
     """
-    words = learn_vocabulary(texts, rules, min_df=min_df, max_features=_POOL if limit is None else limit)
+    words = learn_vocabulary(texts, rules, min_df=min_df, max_features=POOL if limit is None else limit)
     return Terms(analyse(texts, compile_dictionary(words, rules), len(words)).counts, words, Vocabulary.of([]))
 
 

@@ -4,6 +4,7 @@ The recipe is looked for on the training rows alone, by cross-validation; held-o
 goes is the business of `search`; registration and promotion happen elsewhere.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from sentiment_core.model.evaluation import evaluate, figures
 from sentiment_core.model.examples import BINARY, FRESH_ORIGINS, Examples, held_out_share, prepare
 from sentiment_core.model.folds import make_folds
 from sentiment_core.model.search import Found, Rows, Trial, search
+from sentiment_core.model.terms import POOL
 from sentiment_core.policy import Policy
 from sentiment_core.text.features import as_texts
 
@@ -29,8 +31,6 @@ MIN_TRAIN_ROWS_PER_CLASS = 20
 MIN_TEST_ROWS_PER_CLASS = 5
 # Enough to see the gap between training and test accuracy to half a point; all rows would double the time of a training.
 _TRAIN_ROWS_MEASURED = 5_000
-# Of a dictionary that holds every term.
-NO_LIMIT = 1 << 31
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,8 @@ class Candidate:
     """What was tried on the way, in order."""
     curves: dict[str, Any] = field(default_factory=dict)
     """Of the held-out rows: see `curves.curves`."""
+    seconds: float = 0.0
+    """How long it took to find the recipe and to fit it."""
 
 
 def train(
@@ -76,6 +78,7 @@ def train(
     tell = progress or (lambda _: None)
     examples = prepare(snapshot, held_out_share=held_out_share(snapshot, policy.promotion), classes=classes)
     _check(examples, classes)
+    started = time.monotonic()
     tell(f"looking for a recipe on {len(examples.train):,} reviews, {len(examples.test):,} held out")
     try:
         estimator, found = _find(examples.train, policy, seed, storage, tell)
@@ -86,6 +89,7 @@ def train(
             found=str(error),
             remedy="add reviews, or check that the text column is the right one",
         ) from error
+    seconds = time.monotonic() - started
     tell("measuring on the held-out reviews")
     probabilities, statistics = estimator.examine(examples.test["text"])
     return Candidate(
@@ -104,6 +108,7 @@ def train(
         curves=curves(
             probabilities, estimator.decide(probabilities), examples.test["label"].to_pylist(), estimator.classes_.tolist()
         ),
+        seconds=seconds,
     )
 
 
@@ -127,7 +132,7 @@ def _find(
         ),
     )
     found, bank = search(rows, policy.search, seed=seed, storage=storage, tell=tell)
-    n_terms = found.n_terms or NO_LIMIT
+    n_terms = found.n_terms or POOL
     estimator = SentimentClassifier(
         **found.recipe.parameters(), selection="chi2", max_features=n_terms, max_chars=n_terms, random_state=seed
     )
@@ -193,6 +198,26 @@ def _reference(estimator: SentimentClassifier, rows: pa.Table, probabilities: An
 
 
 def _check(examples: Examples, classes: Sequence[str]) -> None:
+    left_out = (
+        f"{examples.n_rows} rows in all, {examples.n_duplicates} duplicates and {examples.n_conflicts} with contradicting labels "
+        "left out"
+    )
+    labels = [*examples.train["label"].to_pylist(), *examples.test["label"].to_pylist()]
+    if len(labels) <= 1:
+        raise Permanent(
+            "texts of the training set",
+            expected="reviews that differ",
+            found=f"{len(labels)} distinct ones with one label each ({left_out})",
+            remedy="check that the text column is the right one, and label reviews that people agree about",
+        )
+    if len(set(labels)) == 1:
+        others = [name for name in classes if name not in labels]
+        raise Permanent(
+            "labels of the training set",
+            expected="reviews of " + ", ".join(classes),
+            found=f"{labels[0]} ones alone ({left_out})",
+            remedy=f"add reviews labelled {' and '.join(others)}, or check that the label column is the right one",
+        )
     for name, rows, least in (
         ("training", examples.train, MIN_TRAIN_ROWS_PER_CLASS),
         ("held-out", examples.test, MIN_TEST_ROWS_PER_CLASS),
@@ -203,7 +228,6 @@ def _check(examples: Examples, classes: Sequence[str]) -> None:
                 raise Permanent(
                     f"{name} rows of the training set",
                     expected=f"at least {least} distinct {label} reviews",
-                    found=f"{labels.count(label)} (of {len(labels)} {name} rows; {examples.n_rows} rows in all, "
-                    f"{examples.n_duplicates} duplicates and {examples.n_conflicts} with contradicting labels left out)",
-                    remedy="add labelled reviews of more products",
+                    found=f"{labels.count(label)} (of {len(labels)} {name} rows; {left_out})",
+                    remedy=f"add reviews labelled {label}, of more products where products are named",
                 )

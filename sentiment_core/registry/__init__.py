@@ -99,7 +99,7 @@ class Registry:
                 model_dir = Path(folder) / "model"
                 save_model(candidate, model_dir, run.info.run_id)
                 tags["digest"] = digest_of(model_dir)
-                tracking.log_values(client, run.info.run_id, metrics=_sizes(model_dir).items(), params={})
+                tracking.log_values(client, run.info.run_id, metrics=_sizes(model_dir))
                 client.log_artifacts(run.info.run_id, str(model_dir), "model")
                 version = client.create_model_version(
                     self._registered(client),
@@ -291,11 +291,11 @@ class Registry:
             return self._cache.add(ref, Path(found))
 
 
-def _sizes(folder: Path) -> dict[str, float]:
+def _sizes(folder: Path) -> list[tuple[str, float, int]]:
     """Bytes of a model: what is learnt, and all that a scorer maps into memory."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     prepared = sum(path.stat().st_size for path in files if PREPARED in path.relative_to(folder).parts)
-    return {"model_bytes": (folder / MODEL_FILE).stat().st_size, "model_prepared_bytes": prepared}
+    return [("model_bytes", (folder / MODEL_FILE).stat().st_size, 0), ("model_prepared_bytes", prepared, 0)]
 
 
 def _without_credentials(tracking_uri: str) -> str:

@@ -26,7 +26,7 @@ from sentiment_core.registry.comparison import Trial
 TRUSTED_TYPES = ("sentiment_core.model.estimator.SentimentClassifier",)
 _STATE = {
     "term_bytes_", "char_bytes_", "scale_", "coef_", "intercept_", "calibration_coef_", "calibration_intercept_", "offsets_",
-    "classes_", "char_max", "classifier",
+    "classes_", "char_max", "classifier", "ratio_power",
 }  # fmt: skip
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -60,6 +60,8 @@ class Candidate(Protocol):
     def trials(self) -> Sequence[Trial]: ...  # noqa: D102
     @property
     def curves(self) -> dict[str, Any]: ...  # noqa: D102
+    @property
+    def seconds(self) -> float: ...  # noqa: D102
 
 
 def save_model(candidate: Candidate, folder: Path, run_id: str) -> None:

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import distributions
-from itertools import batched
+from itertools import batched, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from sentiment_core.registry.comparison import Trial, as_csv, as_page, folds, me
 from sentiment_core.registry.plots import draw
 
 _TAG = "sentiment."
-# What the server takes in one call.
-_METRICS_A_CALL, _PARAMS_A_CALL = 1_000, 100
+# The server takes a thousand things in one call, a hundred of them parameters.
+_METRICS_A_CALL, _PARAMS_A_CALL = 800, 100
 _DIGEST_CHARS = 32
+_TAG_CHARS = 8_000  # what the server takes
 _FINISHED, _GIVEN_UP = "FINISHED", "KILLED"
 
 
@@ -32,14 +33,13 @@ def log_candidate(client: Any, run_id: str, candidate: Any, *, snapshot_key: str
     Args:
         client: MLflow's.
         run_id: the run of the retrain.
-        candidate: params, metrics, trials and curves; see `model.training.Candidate`.
+        candidate: params, metrics, trials, curves and seconds; see `model.training.Candidate`.
         snapshot_key: key of its training set in the bucket.
     """
-    log_values(client, run_id, metrics=flatten(candidate.metrics), params=candidate.params)
+    figures = {**dict(flatten(candidate.metrics)), "learning_seconds": candidate.seconds}
+    log_values(client, run_id, metrics=_once(figures), params=candidate.params, tags=_machine())
     if snapshot_key:
         _log_dataset(client, run_id, snapshot_key, candidate.metrics.get("data", {}))
-    for name, value in _machine().items():
-        client.set_tag(run_id, _TAG + name, value)
     trials, pictures = candidate.trials, draw(candidate.curves)
     files: dict[str, str | bytes] = {f"plots/{name}": content for name, content in pictures.items()}
     files["environment/requirements.txt"] = _installed()
@@ -63,9 +63,8 @@ def log_trials(client: Any, experiment_id: str, run_id: str, trials: Sequence[Tr
             experiment_id, run_name=trial.name, tags={**{_TAG + name: value for name, value in tags.items()}, **own}
         ).info.run_id
         figures = {"mean": trial.mean, "seconds": trial.seconds, **means(trial)}
-        log_values(client, child, metrics=figures.items(), params={"family": trial.family, **trial.params})
         by_fold = [(f"fold_{name}", value, step) for step, fold in enumerate(folds(trial)) for name, value in fold.items()]
-        _log_metrics(client, child, by_fold)
+        log_values(client, child, metrics=[*_once(figures), *by_fold], params={"family": trial.family, **trial.params})
         client.set_terminated(child, _FINISHED if trial.state == "complete" else _GIVEN_UP)
 
 
@@ -80,25 +79,38 @@ def log_outcome(client: Any, run_id: str, *, outcome: str, reason: str, metrics:
         metrics: `gates`, a list of dicts with name, figure, limit and passed; the models' figures beside.
     """
     gates = metrics.get("gates") or []
-    client.set_tag(run_id, _TAG + "outcome", outcome)
-    client.set_tag(run_id, _TAG + "reason", reason)
     numbers = [
-        (f"gate_{gate['name']}_{part}", float(gate[part]))
+        (f"gate_{gate['name']}_{part}", float(gate[part]), 0)
         for gate in gates
         for part in ("figure", "limit", "passed")
         if isinstance(gate.get(part), int | float)
     ]
-    log_values(client, run_id, metrics=numbers, params={})
+    log_values(client, run_id, metrics=numbers, tags={"outcome": outcome, "reason": reason[:_TAG_CHARS]})
     log_files(client, run_id, {"gates.json": json.dumps({"outcome": outcome, "reason": reason, "gates": gates}, indent=2)})
 
 
-def log_values(client: Any, run_id: str, *, metrics: Any, params: Mapping[str, Any]) -> None:
-    """Figures and parameters, in calls as large as the server takes; what is no finite number is left out."""
-    from mlflow.entities import Param
+def log_values(
+    client: Any,
+    run_id: str,
+    *,
+    metrics: Sequence[tuple[str, float, int]],
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Figures (with their steps), parameters and tags, in calls as large as the server takes; no infinite ones."""
+    from mlflow.entities import Metric, Param, RunTag
 
-    _log_metrics(client, run_id, [(name, value, 0) for name, value in metrics])
-    for part in batched((Param(name, str(value)) for name, value in params.items()), _PARAMS_A_CALL):
-        client.log_batch(run_id, params=part)
+    now = int(time.time() * 1000)
+    figures = (Metric(name, value, now, step) for name, value, step in metrics if math.isfinite(value))
+    others = (Param(name, str(value)) for name, value in (params or {}).items())
+    labels = [RunTag(_TAG + name, value) for name, value in (tags or {}).items()]
+    calls = [*zip_longest(batched(figures, _METRICS_A_CALL), batched(others, _PARAMS_A_CALL), fillvalue=())]
+    for some, few in calls or [((), ())]:
+        client.log_batch(run_id, metrics=some, params=few, tags=labels)
+
+
+def _once(figures: Mapping[str, float]) -> list[tuple[str, float, int]]:
+    return [(name, value, 0) for name, value in figures.items()]
 
 
 def log_files(client: Any, run_id: str, files: Mapping[str, str | bytes]) -> None:
@@ -122,15 +134,6 @@ def flatten(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield from flatten(value, f"{prefix}{name}_")
         elif isinstance(value, int | float):
             yield f"{prefix}{name}", float(value)
-
-
-def _log_metrics(client: Any, run_id: str, values: Sequence[tuple[str, float, int]]) -> None:
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    found = (Metric(name, value, now, step) for name, value, step in values if math.isfinite(value))
-    for part in batched(found, _METRICS_A_CALL):
-        client.log_batch(run_id, metrics=part)
 
 
 def _log_dataset(client: Any, run_id: str, key: str, data: Mapping[str, Any]) -> None:

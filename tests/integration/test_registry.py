@@ -392,7 +392,7 @@ def test_a_candidate_that_cannot_be_stored_leaves_a_failed_run_and_no_version(re
 
     class Broken:
         estimator, metrics, params = candidate.estimator, candidate.metrics, {"C": 1}
-        trials, curves = (), {}
+        trials, curves, seconds = (), {}, 1.0
         reference = candidate.reference.drop_columns(["label"])
 
     with pytest.raises(ValueError, match="schema"):

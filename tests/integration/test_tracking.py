@@ -125,6 +125,7 @@ def test_a_recipe_that_was_given_up_ends_as_killed(children):
 def test_the_run_of_the_version_has_figures_sizes_and_the_machine(parent, candidate):
     assert parent.info.status == "FINISHED"
     assert dict(flatten(candidate.metrics)).items() <= parent.data.metrics.items()
+    assert parent.data.metrics["learning_seconds"] == candidate.seconds > 0
     assert parent.data.metrics["model_bytes"] > 1_000
     assert parent.data.metrics["model_prepared_bytes"] > 1_000
     assert {"sentiment.python", "sentiment.platform", "sentiment.n_cores", "sentiment.code_version"} <= parent.data.tags.keys()
@@ -157,6 +158,8 @@ def test_pictures_curves_table_and_environment_are_artefacts(client, parent, tmp
 
 
 def test_outcome_and_gates_are_noted_on_the_run_of_the_version(registry, client, retrain, parent, tmp_path):
+    registry.log_outcome(retrain, outcome="promoted", reason="ж" * 10_000, metrics={})
+    assert client.get_run(parent.info.run_id).data.tags["sentiment.outcome"] == "promoted"
     registry.log_outcome(retrain, outcome="held", reason="does not read negation", metrics={"gates": GATES})
     run = client.get_run(parent.info.run_id)
     assert run.info.status == "FINISHED"
@@ -182,7 +185,9 @@ def test_more_figures_and_parameters_than_a_call_takes_arrive(client, parent):
     run = client.create_run(parent.info.experiment_id)
     figures = {f"figure_{number}": float(number) for number in range(1_003)}
     params = {f"param_{number}": number for number in range(203)}
-    log_values(client, run.info.run_id, metrics=[*figures.items(), ("nan", float("nan")), ("inf", float("inf"))], params=params)
+    values = [*figures.items(), ("nan", float("nan")), ("inf", float("inf"))]
+    log_values(client, run.info.run_id, metrics=[(name, value, 0) for name, value in values], params=params, tags={"a": "b"})
     found = client.get_run(run.info.run_id).data
     assert found.metrics == figures
     assert found.params == {name: str(value) for name, value in params.items()}
+    assert found.tags["sentiment.a"] == "b"

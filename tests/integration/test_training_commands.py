@@ -86,6 +86,9 @@ def test_a_first_model_is_trained_registered_and_promoted(settings, run, tmp_pat
     assert registered["run_id"] == promoted["run_id"]
     assert promoted["snapshot"] == result["snapshot"]
     assert promoted["metrics"]["gates"] == result["metrics"]["gates"]
+    tried = registered["metrics"]["trials"]
+    assert len(tried) == registered["metrics"]["cross_validation"]["n_trials"]
+    assert all({"name", "params", "metrics", "mean", "seconds", "state"} <= trial.keys() for trial in tried)
     snapshot = read_snapshot(settings, result["snapshot"])
     assert len(snapshot) == 1500
     assert classes_of(snapshot) == ("negative", "positive")

@@ -190,7 +190,7 @@ def test_an_honest_model_reaches_what_the_limits_ask_and_a_reversed_one_does_not
     rows = pq.read_table(reviews_data_dir / "flipkart_train.parquet")
     positive = rows["positive"].to_numpy()
     honest = by_name(SentimentClassifier().fit(rows["text"], np.where(positive, "positive", "negative")))
-    limits = {"negation": 0.95, "negation_direction": 0.5, "paraphrase": 0.2, "swap": 0.1, "spelling": 0.1, "minimum": 0.35}
+    limits = {"negation": 0.95, "negation_direction": 0.5, "paraphrase": 0.2, "swap": 0.15, "spelling": 0.1, "minimum": 0.35}
     assert {name: honest[name].failed_share <= limit for name, limit in limits.items()} == dict.fromkeys(limits, True)
     reversed_one = by_name(SentimentClassifier().fit(rows["text"], np.where(positive, "negative", "positive")))
     assert reversed_one["minimum"].failed_share > limits["minimum"]

@@ -191,6 +191,14 @@ def test_chosen_terms_are_those_that_tell_classes_apart():
     assert sum(any(word in term.split() for word in GOOD + BAD) for term in pairs) > 0.9 * len(pairs)
 
 
+def test_a_power_of_the_ratios_keeps_their_signs():
+    plain, damped = (
+        SentimentClassifier(weighting="nbidf", ngram_max=1, ratio_power=power).fit(TEXTS, LABELS).scale_ for power in (1.0, 0.5)
+    )
+    idf = SentimentClassifier(weighting="presence", ngram_max=1).fit(TEXTS, LABELS).scale_
+    np.testing.assert_allclose(damped, np.sign(plain) * np.sqrt(np.abs(plain) * idf))
+
+
 @pytest.mark.parametrize("wrong", [{"weighting": "bm25"}, {"classifier": "forest"}, {"class_weight": "heavy"}])
 def test_an_unknown_family_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -42,7 +42,7 @@ UNSEEN = st.lists(st.one_of(st.lists(WORDS, max_size=20).map(" ".join), st.text(
         ({"char_min": 3, "char_max": 5}, THREE),
         ({"char_min": 2, "char_max": 3, "weighting": "nbidf"}, TWO),
         ({"classifier": "svm", "weighting": "presence"}, TWO),
-        ({"classifier": "svm", "weighting": "nbidf", "class_weight": "balanced"}, THREE),
+        ({"classifier": "svm", "weighting": "nbidf", "class_weight": "balanced", "ratio_power": 0.5}, THREE),
         ({"classifier": "naive_bayes", "weighting": "presence", "C": 1.0}, THREE),
         ({"classifier": "complement", "C": 1.0, "selection": "chi2", "max_features": 40}, TWO),
     ],

@@ -1,5 +1,6 @@
 """How a snapshot becomes training rows, held-out rows and a candidate."""
 
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -138,6 +139,32 @@ def test_progress_is_told_in_words():
     said = []
     train(_snapshot(_rows(300)), policy=POLICY, progress=said.append)
     assert "held out" in said[0]
+    assert sum(line.startswith("trial ") for line in said) == 5
+
+
+def test_a_candidate_tells_how_it_was_found(candidate):
+    assert [trial.state for trial in candidate.trials].count("complete") >= 1
+    assert candidate.metrics["cross_validation"]["n_trials"] == len(candidate.trials)
+    assert candidate.params["family"] == min(candidate.trials, key=lambda trial: (trial.state != "complete", trial.mean)).family
+    curves = candidate.curves
+    assert curves["confusion"] == candidate.metrics["test"]["confusion"]
+    assert sum(bin_["n"] for bin_ in curves["reliability"]) == candidate.metrics["test"]["n"]
+    for points in curves["precision_recall"].values():
+        recalls = [point["recall"] for point in points]
+        assert recalls == sorted(recalls)
+        assert points[-1]["recall"] == 1
+    assert json.loads(json.dumps(curves, allow_nan=False)) == curves
+
+
+def test_a_model_found_on_some_rows_is_fitted_on_all():
+    snapshot = _snapshot(_rows(600) + [{**row, "text": f"{row['text']} zebra"} for row in _rows(4, seed=8)])
+    few = replace(
+        POLICY, search=replace(POLICY.search, max_rows=200, trials=2), promotion=replace(POLICY.promotion, held_out_share=0.1)
+    )
+    found = train(snapshot, policy=few)
+    assert found.metrics["data"]["n_train"] > 400
+    assert "zebra" in found.estimator.vocabulary.terms
+    assert found.metrics["test"]["accuracy"] > 0.9
 
 
 @pytest.mark.parametrize(
@@ -145,8 +172,16 @@ def test_progress_is_told_in_words():
     [
         (_snapshot([]), "no rows"),
         (_snapshot(_rows(10)), "at least 20 distinct negative reviews"),
-        (_snapshot(_rows(300, labels=("positive",))), "distinct negative reviews, found 0"),
-        (_snapshot([{**row, "text": "always the same"} for row in _rows(300)]), "300 with contradicting labels"),
+        (_snapshot(_rows(300, labels=("positive",))), "found positive ones alone .* add reviews labelled negative"),
+        (
+            _snapshot([{**row, "text": "always the same"} for row in _rows(300)]),
+            "differ, found 0 distinct .* 300 with contradicting labels",
+        ),
+        (
+            _snapshot([{**row, "text": "the same", "label": "positive"} for row in _rows(300)]),
+            "found 1 distinct .* 299 duplicates",
+        ),
+        (_snapshot(_rows(30) + _rows(30, labels=("neutral",))), "at least 20 distinct negative reviews"),
         (_snapshot(_rows(300)).drop_columns(["label", "origin"]), "no column label, origin"),
         (_snapshot(_rows(300, n_products=1)), "products"),
         (_snapshot([{**row, "label": "meh"} for row in _rows(30)]), "'meh'"),
