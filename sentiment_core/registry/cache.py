@@ -1,6 +1,6 @@
 """Model versions on this machine's disk, by digest; and which version an alias meant last.
 
-Safe with several processes at once: a folder appears complete or not at all, and is checked against its digest every
+Safe with several processes and threads at once: a folder appears complete or not at all, and is checked against its digest every
 time it is used. May be deleted at any time. Nothing here talks to a server.
 """
 
@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,7 +95,7 @@ class ModelCache:
         if entry in known[:1]:
             return
         self.directory.mkdir(parents=True, exist_ok=True)
-        partial = self._known_file.with_suffix(f".{os.getpid()}.tmp")
+        partial = self._known_file.with_suffix(f".{_unique()}.tmp")
         partial.write_text(json.dumps([entry, *(other for other in known if other != entry)][:_N_KNOWN]), encoding="utf-8")
         partial.replace(self._known_file)
 
@@ -107,9 +108,14 @@ class ModelCache:
         return None
 
 
+def _unique() -> str:
+    """A name that no other process or thread uses at the same time."""
+    return f"{os.getpid()}-{threading.get_ident()}"
+
+
 def _discard(folder: Path) -> None:
     # Renamed first, so that nobody opens a half-deleted folder.
     with contextlib.suppress(OSError):
-        doomed = folder.with_name(f".partial-{os.getpid()}-{folder.name[:8]}")
+        doomed = folder.with_name(f".partial-{_unique()}-{folder.name[:8]}")
         folder.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
