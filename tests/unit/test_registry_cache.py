@@ -8,7 +8,7 @@ from sentiment_core.registry.cache import ModelCache
 
 
 def test_threads_that_resolve_at_once_do_not_take_each_others_files_away(tmp_path):
-    cache, together = ModelCache(tmp_path, "here"), threading.Barrier(8)
+    cache, together = ModelCache(tmp_path, "here"), threading.Barrier(8, timeout=30)
 
     def resolve(number: int) -> None:
         for round_ in range(40):
