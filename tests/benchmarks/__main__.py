@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from sentiment_core.errors import SentimentError
 from tests.benchmarks import corpus, peers, table
 from tests.benchmarks.measuring import REPOSITORY, BenchError, Tell
 from tests.benchmarks.parts import FULL, PARTS, QUICK, Bench
@@ -59,7 +60,7 @@ def _run(options: argparse.Namespace, workspace: Path, tell: Tell) -> tuple[list
     for name in options.only or PARTS:
         try:
             rows.extend(PARTS[name](replace(bench, tell=lambda text, name=name: tell(f"{name}: {text}"))))
-        except BenchError as error:
+        except (BenchError, SentimentError) as error:
             failures.append(f"{name} failed: {error}")
     return rows, [*notes, *peers.reasons()], failures
 

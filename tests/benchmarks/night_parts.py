@@ -4,6 +4,7 @@ CPU time is that of the client and of all servers; what each took is a line of i
 and are compared a byte of text, as if they were linear.
 """
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -106,8 +107,8 @@ def growth(bench: "Bench") -> Iterator[Row]:
 
 @contextmanager
 def _nights(bench: "Bench", model: str) -> Iterator[Nights]:
-    folder = bench.workspace / f"servers-{model}"
-    with started(folder, bench.tell) as servers:
+    # Servers have passwords of their own: another part's folder would not let them in.
+    with started(Path(tempfile.mkdtemp(prefix="servers-", dir=bench.workspace)), bench.tell) as servers:
         yield Nights(bench, servers, model)
 
 

@@ -157,7 +157,7 @@ def test_neutral_labels_make_a_model_of_three_classes(settings, run, tmp_path):
 
 GOOD = reviews(400)
 BAD = {
-    "one class": ([{"text": row["text"], "label": "positive"} for row in GOOD], [], "distinct negative reviews, found 0"),
+    "one class": ([{"text": row["text"], "label": "positive"} for row in GOOD], [], "positive ones alone"),
     "ten rows": ([{"text": row["text"], "rating": row["rating"]} for row in GOOD[:10]], [], "at least 20 distinct"),
     "equal texts": ([{"text": "all the same", "label": n % 2} for n in range(400)], [], "400 with contradicting labels"),
     "equal texts of a class": ([{"text": f"all the same {n % 2}", "label": n % 2} for n in range(400)], [], "398 duplicates"),

@@ -44,7 +44,7 @@ for weighting, n_classes, ngram_max, chosen in (("tfidf", 2, 2, {}), ("nbidf", 2
     fresh = model.predict_proba(column.slice(3, 5))
     model.save_prepared(folder / "prepared")
     other = SentimentClassifier(**model.get_params())
-    for name in ("term_bytes_", "term_offsets_", "classes_", "scale_", "coef_", "intercept_"):
+    for name in (name for name in vars(model) if name.endswith("_")):
         setattr(other, name, getattr(model, name))
     other.open_prepared(folder / "prepared")
     assert (other.predict_proba(column.slice(3, 5)) == fresh).all()
