@@ -72,7 +72,7 @@ F64 = npt.NDArray[np.float64]
 N_CHARS, N_UPPER, N_LETTERS, N_BLANKS, N_WORDS, N_UNKNOWN, IS_HARD, N_TALLIES = range(8)
 
 # The memo: 65,536 pairs of surface forms (1 MB: the second cache; what of it does not fit there is asked for ahead of time).
-# Running text finds 99 of 100 tokens in it, and one that is not found costs ten times as much as one that is. An entry is
+# Running text finds 98 to 99 of 100 tokens in it, and one that is not found costs ten times as much as one that is. An entry is
 # 40 bits of the token's hash, 21 of its word's id + 1, and three flags.
 _MEMO_BITS = 16
 _TAG = np.uint64(0xFFFFFFFFFF000000)

@@ -18,9 +18,18 @@ from numba.extending import intrinsic
 
 from sentiment_core.text.machine import spread
 
+
+def _features() -> dict[str, bool]:
+    """What this processor can do; nothing where LLVM cannot tell."""
+    try:
+        return dict(binding.get_host_cpu_features())
+    except RuntimeError:
+        return {}
+
+
 # Where LLVM would take a selection apart into branches, a loop without any is quicker.
 CAN_SELECT = (config.CPU_NAME, config.CPU_FEATURES, bool(config.ENABLE_AVX)) == (None, None, True) and all(
-    binding.get_host_cpu_features().get(name) for name in ("avx512f", "avx512dq", "avx512bw", "avx512vbmi2")
+    _features().get(name) for name in ("avx512f", "avx512dq", "avx512bw", "avx512vbmi2")
 )
 """Whether this processor moves chosen elements of a vector together."""
 

@@ -141,7 +141,7 @@ _PLAIN = {"stem": False, "strip_html": False, "ngram_max": 2}
 MODELS = {
     "plain-1m": Model(title="TF-IDF 1-2-grams, no stemming", parameters={**_PLAIN, "min_df": 1, "max_features": 1_000_000}),
     "plain-100k": Model(title="TF-IDF 1-2-grams, no stemming", parameters={**_PLAIN, "min_df": 2, "max_features": 100_000}),
-    "default": Model(title="the project's default model", parameters={}),
+    "default": Model(title="TF-IDF 1-2-grams, tags dropped, stemmed", parameters={}),
     "naive-bayes": Model(
         title="naive Bayes features of 1-3-grams",
         parameters={**_PLAIN, "weighting": "nbidf", "ngram_max": 3, "max_features": 100_000},

@@ -42,7 +42,7 @@ FULL = Sizes(
     n_features=10_000,
     n_night=1_000_000,
     n_night_peers={nights.SCIKIT_LEARN: 20_000, nights.CLEAN_STEM: 5_000},
-    night_models=("plain-1m", "default"),
+    night_models=("plain-1m", "naive-bayes"),
     night_rounds=3,
     growth=(100_000, 1_000_000, 4_000_000),
 )
@@ -104,20 +104,25 @@ class Bench:
 
 def kernel(bench: Bench) -> Iterator[Row]:
     """Probabilities of texts in memory, one thread each."""
-    yield from _kernel(bench, "plain-1m", [SCIKIT_LEARN, PYFUNC, HASHING, CLEAN_STEM, LIMIT], with_peers=bench.with_peers)
+    yield from _kernel(bench, "plain-1m", [SCIKIT_LEARN, PYFUNC, HASHING, CLEAN_STEM, LIMIT], list(peers.NAMES))
     yield from _kernel(bench, "plain-100k", [SCIKIT_LEARN, LIMIT], goals={LIMIT: 0.15})
     yield from _kernel(bench, "default", [SCIKIT_LEARN, PYFUNC, LIMIT])
-    yield from _kernel(bench, "naive-bayes", [SCIKIT_LEARN, LIMIT])
+    yield from _kernel(bench, "naive-bayes", [SCIKIT_LEARN, LIMIT], [peers.VOWPAL_WABBIT])
 
 
 def _kernel(
-    bench: Bench, model: str, others: list[str], *, with_peers: bool = False, goals: dict[str, float] | None = None
+    bench: Bench, model: str, others: list[str], programs: list[str] | None = None, *, goals: dict[str, float] | None = None
 ) -> Iterator[Row]:
     goals = {SCIKIT_LEARN: 40, peers.VOWPAL_WABBIT: 2.5, **(goals or {})}
-    section = f"one core: {MODELS[model].title}, {_n_features(bench, model):,} features"
+    n_features = _n_features(bench, model)
+    section = f"one core: {MODELS[model].title}, {n_features:,} features"
     started = [bench.contender(name, model) for name in (OURS, *others)]
-    if with_peers:
-        started += peers.start(bench.source, bench.kept, bench.workspace, n=bench.sizes.n[OURS], tell=bench.tell)
+    if bench.with_peers and programs:
+        ngram_max = MODELS[model].estimator().ngram_max
+        started += peers.start(
+            programs, bench.source, bench.kept, bench.workspace,
+            n=bench.sizes.n[OURS], ngram_max=ngram_max, n_features=n_features, tell=bench.tell,
+        )  # fmt: skip
     found = race(started, bench.sizes.rounds, bench.tell)
     difference = _difference(bench, model)
     yield Row.of(section, OURS, found.typical(OURS))

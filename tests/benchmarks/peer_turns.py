@@ -22,7 +22,7 @@ def _fasttext(spec: dict[str, Any]) -> Go:
     import fasttext
 
     folder = Path(spec["folder"])
-    model = fasttext.train_supervised(str(folder / "fasttext-train.txt"), wordNgrams=2, thread=1, verbose=0)
+    model = fasttext.train_supervised(str(folder / "fasttext-train.txt"), wordNgrams=spec["ngram_max"], thread=1, verbose=0)
     lines = (folder / "fasttext-score.txt").read_text(encoding="utf-8").splitlines()
     model.predict(lines[:100])
 
@@ -34,12 +34,13 @@ def _fasttext(spec: dict[str, Any]) -> Go:
 
 
 def _vowpal_wabbit(spec: dict[str, Any]) -> Go:
-    """Its own driver over a file: parsing, bigrams, hashing, dot product; no Python object a review."""
+    """Its own driver over a file: parsing, n-grams, hashing, dot product; no Python object a review."""
     from vowpalwabbit.pyvw import Workspace
 
     folder = Path(spec["folder"])
     model = folder / "model.vw"
-    Workspace(f"-d {folder}/vw-train.txt --ngram 2 -b 20 --loss_function logistic --link logistic -f {model} --quiet").finish()
+    how = f"--ngram {spec['ngram_max']} -b {spec['slot_bits']} --loss_function logistic --link logistic"
+    Workspace(f"-d {folder}/vw-train.txt {how} -f {model} --quiet").finish()
 
     def go() -> dict[str, Any]:
         Workspace(f"-t -i {model} -d {folder}/vw-score.txt -p {folder}/vw-found.txt --quiet").finish()

@@ -20,24 +20,27 @@ FASTTEXT, VOWPAL_WABBIT, SPARK = "fastText predict", "Vowpal Wabbit", "Spark loc
 _PACKAGES = {
     FASTTEXT: ["fasttext-numpy2-wheel"],  # the original does not build, and does not know numpy 2
     VOWPAL_WABBIT: ["vowpalwabbit"],
-    SPARK: ["pyspark>=4", "pandas", "pyarrow", "scikit-learn", "nltk"],
+    SPARK: ["pyspark>=4", "pandas", "pyarrow", "scikit-learn", "nltk", "numba", "skops"],
 }
+NAMES = tuple(_PACKAGES)
 _WORKERS_OWN = ["psutil", "numpy"]
 _SPARK_SHARE = 10  # Spark scores at the pace of the usual pipeline: it gets a tenth of the texts
 
 _reasons: list[str] = []
 
 
-def start(source: Originals, kept: Path, workspace: Path, *, n: int, tell: Tell) -> Iterator[Contender]:
-    """The peers that can be had, ready; told `n` reviews each."""
+def start(
+    names: list[str], source: Originals, kept: Path, workspace: Path, *, n: int, ngram_max: int, n_features: int, tell: Tell
+) -> Iterator[Contender]:
+    """Those of the named peers that can be had, ready; told `n` reviews each, and how large a model to learn."""
     python = _environment(kept.parent / "bench-venv", tell)
-    for name, packages in _PACKAGES.items():
-        contender = None
+    for name in names:
+        packages, contender = _PACKAGES[name], None
         try:
             tell(f"installing {name}")
             _install(python, packages)
             tell(f"preparing {name}")
-            contender = _contender(name, python, workspace, _spec(name, source, workspace, n))
+            contender = _contender(name, python, workspace, _spec(name, source, workspace, n) | _size(ngram_max, n_features))
             contender.wait_until_ready()
         except BenchError as error:
             _reasons.append(f"{name} was left out: {str(error).strip().splitlines()[-1]}")
@@ -82,6 +85,11 @@ def _contender(name: str, python: Path, workspace: Path, spec: dict[str, Any]) -
     return Contender(command, spec, workspace / "logs" / f"{spec['peer']}.log", variables)
 
 
+def _size(ngram_max: int, n_features: int) -> dict[str, Any]:
+    # Four slots a term: a model whose terms share their weights would be another one.
+    return {"ngram_max": ngram_max, "slot_bits": (4 * n_features - 1).bit_length()}
+
+
 def _spec(name: str, source: Originals, workspace: Path, n: int) -> dict[str, Any]:
     texts, labels = source.training()
     spec = {"contender": name, "folder": str(workspace)}
@@ -90,7 +98,7 @@ def _spec(name: str, source: Originals, workspace: Path, n: int) -> dict[str, An
     scored = source.texts.slice(0, n)
     kind = "fasttext" if name == FASTTEXT else "vw"
     line = _fasttext_line if name == FASTTEXT else _vw_line
-    for file, some, theirs in (("train", texts.slice(0, 5_000), labels), ("score", scored, [None] * n)):
+    for file, some, theirs in (("train", texts, labels), ("score", scored, [None] * n)):
         lines = (line(tokens(text), label) for text, label in zip(some.to_pylist(), theirs, strict=False))
         (workspace / f"{kind}-{file}.txt").write_text("".join(f"{text}\n" for text in lines), encoding="utf-8")
     return {**spec, "peer": kind, "n": len(scored), "n_bytes": _bytes(scored)}
