@@ -4,13 +4,13 @@ Pure functions over events, oldest first; no markup, no I/O. MLflow is not asked
 model_events as well.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sentiment_core.store.overview import ModelEvent
+from sentiment_core.trials import Trial, is_number, parameters, ranked, scale, varied, words
 from sentiment_pages.charts import Strip, draw_strip
 from sentiment_pages.views import NOTHING, long_date
 
@@ -25,7 +25,6 @@ STATES = {
 }
 OUTCOMES = {"passed": ("Passed", "passed"), "failed": ("Failed", "refused"), "skipped": ("Not judged", "none")}
 STRIP_WIDTH = 150
-_BY = "log_loss"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,25 +165,24 @@ def figure(value: Any, places: int = 3) -> str:
     >>> figure(0.91234), figure(None) == NOTHING, figure(12345)
     ('0.912', True, '12,345')
     """
-    if not _is_number(value):
+    if not is_number(value):
         return NOTHING
     return f"{value:,}" if isinstance(value, int) else f"{value:,.{places}f}"
 
 
 def share(value: Any) -> str:
     """A share in per cent; a dash for nothing."""
-    return f"{value:.1%}" if _is_number(value) else NOTHING
+    return f"{value:.1%}" if is_number(value) else NOTHING
 
 
 def _gate(gate: dict[str, Any]) -> GateRow:
-    outcome = gate.get("outcome") or ("passed" if gate.get("passed", gate.get("is_passed")) else "failed")
     return GateRow(
-        name=str(gate.get("name", "")).replace("_", " "),
-        outcome=outcome if outcome in OUTCOMES else "failed",
-        figure=_measure(gate.get("figure")),
-        limit=_measure(gate.get("limit")),
-        n=figure(gate.get("n")),
-        sentence=str(gate.get("sentence", "")),
+        name=words(gate["name"]),
+        outcome=gate["outcome"],
+        figure=_measure(gate["figure"]),
+        limit=_measure(gate["limit"]),
+        n=figure(gate["n"]),
+        sentence=gate["sentence"],
     )
 
 
@@ -194,47 +192,27 @@ def _measure(value: Any) -> str:
     >>> [_measure(value) for value in (0.0123, 5e-9, 41234.5, 300)]
     ['0.0123', 'below 0.0001', '41,234', '300']
     """
-    if not _is_number(value):
+    if not is_number(value):
         return NOTHING
     if value and abs(value) < 1e-4:  # noqa: PLR2004 (what nobody reads digits of)
         return "below 0.0001" if value > 0 else "0.0000"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004
 
 
-def _recipes(trials: list[dict[str, Any]]) -> list[RecipeRow]:
-    in_order = sorted(trials, key=lambda trial: (trial["state"] != "complete", trial["mean"] is None, trial["mean"] or 0.0))
-    folds = [[fold[_BY] for fold in trial["metrics"].get("folds", ()) if _is_number(fold.get(_BY))] for trial in in_order]
-    values = [value for part in folds for value in part]
-    ends = (min(values), max(values)) if values else (0.0, 1.0)
-    varied = [name for name in dict.fromkeys(name for trial in in_order for name in trial["params"])
-              if name != "family" and len({repr(trial["params"].get(name)) for trial in in_order}) > 1]  # fmt: skip
+def _recipes(found: list[dict[str, Any]]) -> list[RecipeRow]:
+    in_order = ranked(map(Trial.from_json, found))
+    names, ends = varied(in_order), scale(in_order)
     return [
         RecipeRow(
             place=place,
-            name=trial["name"],
-            is_whole=trial["state"] == "complete",
-            mean=figure(trial["mean"], 4),
-            accuracy=share(trial["metrics"].get("accuracy")),
-            macro_f1=figure(trial["metrics"].get("macro_f1")),
-            seconds=figure(float(trial["seconds"]), 1),
-            strip=draw_strip(part, ends, width=STRIP_WIDTH),
-            parameters=", ".join(filter(None, (_parameter(name, trial["params"].get(name)) for name in varied))),
+            name=trial.name,
+            is_whole=trial.is_whole,
+            mean=figure(trial.mean, 4),
+            accuracy=share(trial.means.get("accuracy")),
+            macro_f1=figure(trial.means.get("macro_f1")),
+            seconds=figure(float(trial.seconds), 1),
+            strip=draw_strip(trial.compared, ends, width=STRIP_WIDTH),
+            parameters=parameters(trial, names),
         )
-        for place, (trial, part) in enumerate(zip(in_order, folds, strict=True), 1)
+        for place, trial in enumerate(in_order, 1)
     ]
-
-
-def _parameter(name: str, value: Any) -> str:
-    """A parameter in words; a switch that is off, and what is not set, is not worth one.
-
-    >>> _parameter("mark_negation", True), _parameter("C", 0.31371), _parameter("stem", False)
-    ('mark negation', 'C 0.314', '')
-    """
-    words = name.replace("_", " ")
-    if value is None or value is False:
-        return ""
-    return words if value is True else f"{words} {f'{value:.3g}' if isinstance(value, float) else value}"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -22,6 +22,7 @@ from sentiment_core.errors import Transient
 from sentiment_core.model.candidates import NGRAM_MAX, Profile, Recipe
 from sentiment_core.model.validation import Examined, TermBank, Trainer
 from sentiment_core.policy import Search
+from sentiment_core.trials import Trial
 
 # A version of the space: what was tried in another one says nothing of this one.
 _SPACE = 2
@@ -30,22 +31,6 @@ _TIMES = (2, 4)
 # Trials are compared with the median of others from the second fold on: one fold alone differs by more than recipes do.
 _FOLDS_BEFORE_PRUNING = 2
 Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One recipe that was tried."""
-
-    name: str
-    family: str
-    params: dict[str, Any]
-    metrics: dict[str, Any]
-    """`folds`: for each fold its log_loss and, when the trial was not pruned, accuracy and macro_f1; their means beside."""
-    mean: float
-    """What trials are compared by: mean log loss of the folds, calibrated; less is better."""
-    seconds: float
-    state: str
-    """`complete` or `pruned`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -21,10 +21,11 @@ from sentiment_core.model.estimator import SentimentClassifier
 from sentiment_core.model.evaluation import evaluate, figures
 from sentiment_core.model.examples import BINARY, FRESH_ORIGINS, Examples, held_out_share, prepare
 from sentiment_core.model.folds import make_folds
-from sentiment_core.model.search import Found, Rows, Trial, search
+from sentiment_core.model.search import Found, Rows, search
 from sentiment_core.model.terms import POOL
 from sentiment_core.policy import Policy
 from sentiment_core.text.features import as_texts
+from sentiment_core.trials import Trial
 
 # Fewer than this of a class, and accuracy on the held-out rows says nothing (its standard error exceeds ten points).
 MIN_TRAIN_ROWS_PER_CLASS = 20

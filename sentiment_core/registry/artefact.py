@@ -20,7 +20,7 @@ import yaml  # type: ignore[import-untyped]  # comes with MLflow
 from sentiment_core import memory, schema
 from sentiment_core.domain import ModelRef
 from sentiment_core.errors import Permanent
-from sentiment_core.registry.comparison import Trial
+from sentiment_core.trials import Trial
 
 # Everything a stored model may be made of besides numpy arrays and plain values.
 TRUSTED_TYPES = ("sentiment_core.model.estimator.SentimentClassifier",)

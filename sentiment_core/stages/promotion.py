@@ -108,8 +108,7 @@ def conclude(
                 services, candidate.version, outcome, reason,
                 run_id=run_id, snapshot=candidate.snapshot, metrics=comparison["metrics"],
             )  # fmt: skip
-    gates = [{**gate, "passed": int(gate["outcome"] != "failed")} for gate in comparison["metrics"]["gates"]]
-    services.registry.log_outcome(candidate, outcome=outcome, reason=reason, metrics={**comparison["metrics"], "gates": gates})
+    services.registry.log_outcome(candidate, outcome=outcome, reason=reason, metrics=comparison["metrics"])
     return {"model_version": candidate.version, "outcome": outcome, "reason": reason}
 
 

@@ -6,7 +6,6 @@ of `training_sets`, who is champion and why that of `promotion`. A hold is a nor
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,7 +87,7 @@ def _train(services: Services, *, snapshot: str, run_id: str, reason: str, tell:
             candidate, snapshot_key=snapshot, code_version=promotion.code_version(), run_name=run_id, description=reason
         )
     services.registry.set_alias("challenger", ref.version)
-    tried = {"trials": [asdict(trial) for trial in candidate.trials]}
+    tried = {"trials": [trial.to_json() for trial in candidate.trials]}
     promotion.record(
         services, ref.version, "registered", reason, run_id=run_id, snapshot=snapshot, metrics=candidate.metrics | tried
     )

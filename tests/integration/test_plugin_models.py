@@ -125,17 +125,6 @@ def test_failed_gates_come_first_and_figures_read_well(models):
     assert version.figures == FIGURES
 
 
-@pytest.mark.parametrize(
-    ("said", "outcome"),
-    [({"passed": True}, "passed"), ({"passed": False}, "failed"), ({"is_passed": True}, "passed"), ({}, "failed")],
-)
-def test_a_gate_that_says_yes_or_no_is_read_as_well(models, said, outcome):
-    (version,) = models.versions(
-        events((1, "held", {"gates": [{"name": "a", "figure": 1, "limit": 2, "sentence": "s", **said}]}))
-    )
-    assert version.gates[0].outcome == outcome
-
-
 def test_recipes_come_with_the_best_first_and_say_what_differs(models):
     (version,) = models.versions(events((1, "registered", {"trials": TRIALS})))
     assert [(row.place, row.name, row.is_whole, row.mean, row.parameters) for row in version.recipes] == [
