@@ -1,6 +1,6 @@
 """What the pages say of models: who is champion, how every version came to its state, its gates, and the recipes tried.
 
-Pure functions over events, oldest first; no markup, no I/O. MLflow is not asked: what it knows of a decision stands in
+Pure functions over events, oldest first, and over the gates and trials that are kept with them; no markup, no I/O. MLflow is not asked: what it knows of a decision stands in
 model_events as well.
 """
 
@@ -81,28 +81,20 @@ class Version:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """Figures on the held-out reviews."""
-        found = self._newest("test") or (self._newest("candidate") or {}).get("test")
-        return found if isinstance(found, dict) else {}
+        """Figures on the held-out reviews: those of its training, else of its latest comparison."""
+        found = [event.figures for event in self.events if event.figures]
+        trained = [event.figures for event in self.events if event.event == "registered" and event.figures]
+        return (trained or found or [{}])[-1]
 
     @property
     def decision(self) -> ModelEvent | None:
         """The event of its latest comparison with a champion."""
-        return next((event for event in reversed(self.events) if event.metrics.get("gates")), None)
+        return next((event for event in reversed(self.events) if event.has_gates), None)
 
     @property
-    def gates(self) -> list[GateRow]:
-        """The gates of that comparison, those that failed first."""
-        rows = [_gate(gate) for gate in (self.decision.metrics["gates"] if self.decision else ())]
-        return sorted(rows, key=lambda row: ("failed", "passed", "skipped").index(row.outcome))
-
-    @property
-    def recipes(self) -> list[RecipeRow]:
-        """What its search tried, the best first."""
-        return _recipes(self._newest("trials") or [])
-
-    def _newest(self, name: str) -> Any:
-        return next((event.metrics[name] for event in reversed(self.events) if event.metrics.get(name)), None)
+    def search(self) -> ModelEvent | None:
+        """The event of its training, where what was tried is known."""
+        return next((event for event in reversed(self.events) if event.has_trials), None)
 
 
 def versions(events: Sequence[ModelEvent]) -> list[Version]:
@@ -175,15 +167,20 @@ def share(value: Any) -> str:
     return f"{value:.1%}" if is_number(value) else NOTHING
 
 
-def _gate(gate: dict[str, Any]) -> GateRow:
-    return GateRow(
-        name=words(gate["name"]),
-        outcome=gate["outcome"],
-        figure=_measure(gate["figure"]),
-        limit=_measure(gate["limit"]),
-        n=figure(gate["n"]),
-        sentence=gate["sentence"],
-    )
+def gate_rows(found: Iterable[dict[str, Any]]) -> list[GateRow]:
+    """The gates of a comparison, those that failed first."""
+    rows = [
+        GateRow(
+            name=words(gate["name"]),
+            outcome=gate["outcome"],
+            figure=_measure(gate["figure"]),
+            limit=_measure(gate["limit"]),
+            n=figure(gate["n"]),
+            sentence=gate["sentence"],
+        )
+        for gate in found
+    ]
+    return sorted(rows, key=lambda row: ("failed", "passed", "skipped").index(row.outcome))
 
 
 def _measure(value: Any) -> str:
@@ -199,7 +196,8 @@ def _measure(value: Any) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004
 
 
-def _recipes(found: list[dict[str, Any]]) -> list[RecipeRow]:
+def recipe_rows(found: Iterable[dict[str, Any]]) -> list[RecipeRow]:
+    """What a search tried, the best first."""
     in_order = ranked(map(Trial.from_json, found))
     names, ends = varied(in_order), scale(in_order)
     return [

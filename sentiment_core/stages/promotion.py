@@ -114,12 +114,12 @@ def conclude(
 
 def _decided(services: Services, candidate: ModelRef, run_id: str) -> tuple[str, str] | None:
     """What this run has written down already."""
-    from sentiment_core.store.records import events
+    from sentiment_core.store.records import decisions
 
     return next(
         (
             (event["event"], event["reason"])
-            for event in events(services.engine)
+            for event in decisions(services.engine)
             if (event["run_id"], event["model_version"]) == (run_id, candidate.version) and event["event"] in ("promoted", "held")
         ),
         None,
@@ -145,13 +145,13 @@ def promote(services: Services, which: str | int, *, run_id: str, reason: str) -
     Raises:
         Permanent: no such version, or its files are not to be trusted; the champion stays.
     """
-    from sentiment_core.store.records import champion_lock, events
+    from sentiment_core.store.records import champion_lock, decisions
 
     ref = _certain(services.registry.resolve(which))
     services.registry.open(ref)  # a version that cannot be loaded would stop the next night
     with champion_lock(services.engine):
         before = current_champion(services)
-        is_known = line_of_champions(events(services.engine))[-1:] == [ref.version]
+        is_known = line_of_champions(decisions(services.engine))[-1:] == [ref.version]
         if before and before.version == ref.version and is_known:
             return {"model_version": ref.version, "outcome": "unchanged", "previous": ref.version, "reason": "champion already"}
         services.registry.set_alias("champion", ref.version)
@@ -170,11 +170,11 @@ def roll_back(services: Services, *, run_id: str, reason: str) -> dict[str, Any]
     Raises:
         Permanent: there is none; the champion stays.
     """
-    from sentiment_core.store.records import champion_lock, events
+    from sentiment_core.store.records import champion_lock, decisions
 
     with champion_lock(services.engine):
         current = current_champion(services)
-        line = line_of_champions(events(services.engine))
+        line = line_of_champions(decisions(services.engine))
         target = _last_good(services, line, current.version if current else None)
         if current is None or target is None:
             raise Permanent(
