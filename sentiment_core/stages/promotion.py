@@ -43,10 +43,11 @@ def current_champion(services: Services) -> ModelRef | None:
         champion = services.registry.resolve("champion")
     except NoModel:
         return None
-    return _certain(champion)
+    return certain(champion)
 
 
-def _certain(ref: ModelRef) -> ModelRef:
+def certain(ref: ModelRef) -> ModelRef:
+    """What MLflow itself has said; raises Transient for what only the cache remembers."""
     if ref.is_degraded:
         raise Transient(
             "registry",
@@ -147,7 +148,7 @@ def promote(services: Services, which: str | int, *, run_id: str, reason: str) -
     """
     from sentiment_core.store.records import champion_lock, decisions
 
-    ref = _certain(services.registry.resolve(which))
+    ref = certain(services.registry.resolve(which))
     services.registry.open(ref)  # a version that cannot be loaded would stop the next night
     with champion_lock(services.engine):
         before = current_champion(services)
@@ -196,7 +197,7 @@ def _last_good(services: Services, line: list[int], current: int | None) -> Mode
     for version in reversed(line):
         if version != current:
             try:
-                return _certain(services.registry.resolve(version))
+                return certain(services.registry.resolve(version))
             except NoModel:
                 continue  # somebody deleted it
     return None
