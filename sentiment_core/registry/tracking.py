@@ -36,10 +36,14 @@ def log_candidate(client: Any, run_id: str, candidate: Any, *, snapshot_key: str
     Args:
         client: MLflow's.
         run_id: the run of the retrain.
-        candidate: params, metrics, trials, curves and seconds; see `model.training.Candidate`.
+        candidate: params, metrics, trials, curves, seconds and reviews_per_second; see `model.training.Candidate`.
         snapshot_key: key of its training set in the bucket.
     """
-    figures = {**dict(flatten(candidate.metrics)), "learning_seconds": candidate.seconds}
+    figures = {
+        **dict(flatten(candidate.metrics)),
+        "learning_seconds": candidate.seconds,
+        "reviews_per_second": candidate.reviews_per_second,
+    }
     log_values(client, run_id, metrics=_once(figures), params=candidate.params, tags=_machine())
     if snapshot_key:
         _log_dataset(client, run_id, snapshot_key, candidate.metrics.get("data", {}))

@@ -71,12 +71,20 @@ def train_candidate(services: Services, *, snapshot: str, run_id: str, reason: s
 
 
 def _train(services: Services, *, snapshot: str, run_id: str, reason: str, tell: Tell | None) -> tuple[ModelRef, dict[str, Any]]:
+    from sentiment_core.families import installed_families
     from sentiment_core.model.training import train
     from sentiment_core.store.engine import search_storage
 
     table = read_snapshot(services, snapshot)
     storage = search_storage(services.settings.database_url)
-    candidate = train(table, policy=services.policy, classes=classes_of(table), progress=tell, storage=storage)
+    candidate = train(
+        table,
+        policy=services.policy,
+        classes=classes_of(table),
+        progress=tell,
+        storage=storage,
+        families=installed_families(),
+    )
     registered = next(
         (item for item in services.registry.versions() if (item["run"], item["snapshot"]) == (run_id, snapshot)), None
     )
