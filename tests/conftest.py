@@ -1,6 +1,7 @@
 """Real servers for tests: each started once a session on a free port, gone at its end."""
 
 import contextlib
+import csv
 import gzip
 import io
 import json
@@ -220,6 +221,31 @@ def trained_model(training_set: Any, candidate: Any) -> Callable[[Services], Mod
         return ref
 
     return register
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[str, list[dict[str, Any]]], bytes]:
+    """Bytes of a file of rows: parquet, jsonl or csv, with .gz behind it where it is to be compressed."""
+
+    def write(form: str, rows: list[dict[str, Any]]) -> bytes:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if form == "parquet":
+            sink = io.BytesIO()
+            pq.write_table(pa.Table.from_pylist(rows), sink)
+            return sink.getvalue()
+        if form.startswith("jsonl"):
+            data = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+        else:
+            text = io.StringIO(newline="")
+            writer = csv.DictWriter(text, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+            data = text.getvalue().encode()
+        return gzip.compress(data) if form.endswith(".gz") else data
+
+    return write
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from sentiment_core.errors import SentimentError, Transient
 from sentiment_core.reviews.bucket import Bucket, ObjectMissing
-from sentiment_core.store.overview import Check, find_check, list_events, list_nights
+from sentiment_core.store.overview import Check, find_check, list_events, list_gates, list_nights, list_trials
 from sentiment_pages import charts, connections, models, views
 from sentiment_pages.login import LOGIN_REQUIRED, is_navigation, login_url
 
@@ -91,12 +91,22 @@ def show_models() -> Response:
     """Every version, the gates of the latest comparison, and what was tried for the latest version."""
     found = models.versions(list_events(connections.reading_engine(), limit=EVENTS_SHOWN))
     compared = max((version for version in found if version.decision), key=_decided, default=None)
-    searched = next((version for version in found if version.recipes), None)
-    return _page("models.html", found=found, compared=compared, searched=searched)
+    searched = next((version for version in found if version.search), None)
+    return _page("models.html", found=found, compared=compared, searched=searched, **_parts_of(compared, searched))
 
 
 def _decided(version: models.Version) -> int:
     return version.decision.event_id if version.decision else 0
+
+
+def _parts_of(compared: models.Version | None, searched: models.Version | None) -> dict[str, Any]:
+    """The gates of one version and the recipes of one, the only ones that a page shows."""
+    engine = connections.reading_engine()
+    decision, search = compared and compared.decision, searched and searched.search
+    return {
+        "gates": models.gate_rows(list_gates(engine, decision.event_id)) if decision else [],
+        "recipes": models.recipe_rows(list_trials(engine, search.event_id)) if search else [],
+    }
 
 
 def show_model(number: int) -> Response:
@@ -105,7 +115,7 @@ def show_model(number: int) -> Response:
     version = next((version for version in found if version.number == number), None)
     if version is None:
         raise HTTPException(404, f"There is no model version {number}.")
-    return _page("model.html", version=version)
+    return _page("model.html", version=version, **_parts_of(version, version))
 
 
 def show_check(check_id: int) -> Response:

@@ -1,16 +1,16 @@
 """What the pages say of models: who is champion, how every version came to its state, its gates, and the recipes tried.
 
-Pure functions over events, oldest first; no markup, no I/O. MLflow is not asked: what it knows of a decision stands in
+Pure functions over events, oldest first, and over the gates and trials that are kept with them; no markup, no I/O. MLflow is not asked: what it knows of a decision stands in
 model_events as well.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sentiment_core.store.overview import ModelEvent
+from sentiment_core.trials import Trial, is_number, parameters, ranked, scale, varied, words
 from sentiment_pages.charts import Strip, draw_strip
 from sentiment_pages.views import NOTHING, long_date
 
@@ -25,7 +25,6 @@ STATES = {
 }
 OUTCOMES = {"passed": ("Passed", "passed"), "failed": ("Failed", "refused"), "skipped": ("Not judged", "none")}
 STRIP_WIDTH = 150
-_BY = "log_loss"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,28 +81,20 @@ class Version:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """Figures on the held-out reviews."""
-        found = self._newest("test") or (self._newest("candidate") or {}).get("test")
-        return found if isinstance(found, dict) else {}
+        """Figures on the held-out reviews: those of its training, else of its latest comparison."""
+        found = [event.figures for event in self.events if event.figures]
+        trained = [event.figures for event in self.events if event.event == "registered" and event.figures]
+        return (trained or found or [{}])[-1]
 
     @property
     def decision(self) -> ModelEvent | None:
         """The event of its latest comparison with a champion."""
-        return next((event for event in reversed(self.events) if event.metrics.get("gates")), None)
+        return next((event for event in reversed(self.events) if event.has_gates), None)
 
     @property
-    def gates(self) -> list[GateRow]:
-        """The gates of that comparison, those that failed first."""
-        rows = [_gate(gate) for gate in (self.decision.metrics["gates"] if self.decision else ())]
-        return sorted(rows, key=lambda row: ("failed", "passed", "skipped").index(row.outcome))
-
-    @property
-    def recipes(self) -> list[RecipeRow]:
-        """What its search tried, the best first."""
-        return _recipes(self._newest("trials") or [])
-
-    def _newest(self, name: str) -> Any:
-        return next((event.metrics[name] for event in reversed(self.events) if event.metrics.get(name)), None)
+    def search(self) -> ModelEvent | None:
+        """The event of its training, where what was tried is known."""
+        return next((event for event in reversed(self.events) if event.has_trials), None)
 
 
 def versions(events: Sequence[ModelEvent]) -> list[Version]:
@@ -166,26 +157,30 @@ def figure(value: Any, places: int = 3) -> str:
     >>> figure(0.91234), figure(None) == NOTHING, figure(12345)
     ('0.912', True, '12,345')
     """
-    if not _is_number(value):
+    if not is_number(value):
         return NOTHING
     return f"{value:,}" if isinstance(value, int) else f"{value:,.{places}f}"
 
 
 def share(value: Any) -> str:
     """A share in per cent; a dash for nothing."""
-    return f"{value:.1%}" if _is_number(value) else NOTHING
+    return f"{value:.1%}" if is_number(value) else NOTHING
 
 
-def _gate(gate: dict[str, Any]) -> GateRow:
-    outcome = gate.get("outcome") or ("passed" if gate.get("passed", gate.get("is_passed")) else "failed")
-    return GateRow(
-        name=str(gate.get("name", "")).replace("_", " "),
-        outcome=outcome if outcome in OUTCOMES else "failed",
-        figure=_measure(gate.get("figure")),
-        limit=_measure(gate.get("limit")),
-        n=figure(gate.get("n")),
-        sentence=str(gate.get("sentence", "")),
-    )
+def gate_rows(found: Iterable[dict[str, Any]]) -> list[GateRow]:
+    """The gates of a comparison, those that failed first."""
+    rows = [
+        GateRow(
+            name=words(gate["name"]),
+            outcome=gate["outcome"],
+            figure=_measure(gate["figure"]),
+            limit=_measure(gate["limit"]),
+            n=figure(gate["n"]),
+            sentence=gate["sentence"],
+        )
+        for gate in found
+    ]
+    return sorted(rows, key=lambda row: ("failed", "passed", "skipped").index(row.outcome))
 
 
 def _measure(value: Any) -> str:
@@ -194,47 +189,28 @@ def _measure(value: Any) -> str:
     >>> [_measure(value) for value in (0.0123, 5e-9, 41234.5, 300)]
     ['0.0123', 'below 0.0001', '41,234', '300']
     """
-    if not _is_number(value):
+    if not is_number(value):
         return NOTHING
     if value and abs(value) < 1e-4:  # noqa: PLR2004 (what nobody reads digits of)
         return "below 0.0001" if value > 0 else "0.0000"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004
 
 
-def _recipes(trials: list[dict[str, Any]]) -> list[RecipeRow]:
-    in_order = sorted(trials, key=lambda trial: (trial["state"] != "complete", trial["mean"] is None, trial["mean"] or 0.0))
-    folds = [[fold[_BY] for fold in trial["metrics"].get("folds", ()) if _is_number(fold.get(_BY))] for trial in in_order]
-    values = [value for part in folds for value in part]
-    ends = (min(values), max(values)) if values else (0.0, 1.0)
-    varied = [name for name in dict.fromkeys(name for trial in in_order for name in trial["params"])
-              if name != "family" and len({repr(trial["params"].get(name)) for trial in in_order}) > 1]  # fmt: skip
+def recipe_rows(found: Iterable[dict[str, Any]]) -> list[RecipeRow]:
+    """What a search tried, the best first."""
+    in_order = ranked(map(Trial.from_json, found))
+    names, ends = varied(in_order), scale(in_order)
     return [
         RecipeRow(
             place=place,
-            name=trial["name"],
-            is_whole=trial["state"] == "complete",
-            mean=figure(trial["mean"], 4),
-            accuracy=share(trial["metrics"].get("accuracy")),
-            macro_f1=figure(trial["metrics"].get("macro_f1")),
-            seconds=figure(float(trial["seconds"]), 1),
-            strip=draw_strip(part, ends, width=STRIP_WIDTH),
-            parameters=", ".join(filter(None, (_parameter(name, trial["params"].get(name)) for name in varied))),
+            name=trial.name,
+            is_whole=trial.is_whole,
+            mean=figure(trial.mean, 4),
+            accuracy=share(trial.means.get("accuracy")),
+            macro_f1=figure(trial.means.get("macro_f1")),
+            seconds=figure(float(trial.seconds), 1),
+            strip=draw_strip(trial.compared, ends, width=STRIP_WIDTH),
+            parameters=parameters(trial, names),
         )
-        for place, (trial, part) in enumerate(zip(in_order, folds, strict=True), 1)
+        for place, trial in enumerate(in_order, 1)
     ]
-
-
-def _parameter(name: str, value: Any) -> str:
-    """A parameter in words; a switch that is off, and what is not set, is not worth one.
-
-    >>> _parameter("mark_negation", True), _parameter("C", 0.31371), _parameter("stem", False)
-    ('mark negation', 'C 0.314', '')
-    """
-    words = name.replace("_", " ")
-    if value is None or value is False:
-        return ""
-    return words if value is True else f"{words} {f'{value:.3g}' if isinstance(value, float) else value}"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -3,9 +3,7 @@
 Words, names of files and progress only; the work is `stages`'.
 """
 
-import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ import typer
 from rich.console import Console
 
 from sentiment_core.cli import load_settings
+from sentiment_core.cli.arguments import Model, dump
 from sentiment_core.errors import Permanent
 
 if TYPE_CHECKING:
@@ -41,20 +40,12 @@ def register(app: typer.Typer) -> None:
     app.command("score-file")(score_file)
 
 
-def _model(text: str) -> str:
-    if not re.fullmatch(r"champion|challenger|[1-9][0-9]*", text):
-        raise typer.BadParameter(f"expected champion, challenger or a version number, found {text!r}")
-    return text
-
-
 def score_file(
     source: Annotated[
         Path, typer.Argument(metavar="IN", help="Parquet, JSONL or CSV file (.gz too) with a column text; - for a pipe.")
     ],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet or CSV file (.csv.gz too); - for CSV into a pipe.")],
-    model: Annotated[
-        str, typer.Option(parser=_model, metavar="M", help="champion, challenger or a version number.")
-    ] = "champion",
+    model: Model = "champion",
     form: Annotated[
         Format | None, typer.Option("--format", help="What the input is, where its name does not say; a pipe is jsonl.")
     ] = None,
@@ -68,7 +59,7 @@ def score_file(
     _check_target(source, target)
     with _reading(source, suffix) as rows, _writing(target) as writer:
         services = Services(load_settings())
-        opened = services.registry.open(services.registry.resolve(int(model) if model.isdigit() else model))
+        opened = services.registry.open(services.registry.resolve(model))
         if opened.ref.is_degraded:
             typer.echo(f"MLflow is away: scored by the last known {model}, version {opened.ref.version}", err=True)
         with _shown() as tell:
@@ -168,7 +159,7 @@ def _shown() -> "Iterator[Callable[[FileProgress], None] | None]":
 
 def _conclude(summary: dict[str, Any], *, as_json: bool, is_piped: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(summary), err=is_piped)
+        typer.echo(dump(summary), err=is_piped)
         return
     bad = f", {summary['n_errors']:,} rows could not be (see the column error)" if summary["n_errors"] else ""
     if Console(stderr=True).is_terminal or not is_piped:

@@ -1,7 +1,5 @@
 """Commands about registered versions: models with its history, promote, rollback, export. The work is `stages`'."""
 
-import json
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,10 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from sentiment_core.cli import load_settings
+from sentiment_core.cli.arguments import Json, dump, registered, version_or
 from sentiment_core.stages.services import Services
 
 console = Console(highlight=False)
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; goes into model_events.")]
 
 
@@ -29,37 +27,23 @@ def register(app: typer.Typer) -> None:
     app.add_typer(versions, name="models")
 
 
-def _registered(text: str) -> str:
-    if not re.fullmatch(r"champion|challenger|[1-9][0-9]*", text):
-        raise typer.BadParameter(f"expected champion, challenger or a version number, found {text!r}")
-    return text
-
-
-def _promotable(text: str) -> str:
-    if not re.fullmatch(r"challenger|[1-9][0-9]*", text):
-        raise typer.BadParameter(f"expected challenger or a version number, found {text!r}")
-    return text
-
-
 def _run_id() -> str:
     return f"cli__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
 
 
-def _which(version: str) -> str | int:
-    return int(version) if version.isdigit() else version
-
-
 def promote(
-    version: Annotated[str, typer.Argument(parser=_promotable, metavar="V", help="A version number, or challenger.")],
+    version: Annotated[
+        str, typer.Argument(parser=version_or("challenger"), metavar="V", help="A version number, or challenger.")
+    ],
     reason: Reason = "by hand",
     as_json: Json = False,
 ) -> None:
     """Make a version champion, whatever the gates said; the next night uses it."""
     from sentiment_core.stages import promotion
 
-    done = promotion.promote(Services(load_settings()), _which(version), run_id=_run_id(), reason=reason)
+    done = promotion.promote(Services(load_settings()), version, run_id=_run_id(), reason=reason)
     if as_json:
-        typer.echo(json.dumps(done))
+        typer.echo(dump(done))
     elif done["outcome"] == "unchanged":
         typer.echo(f"version {done['model_version']} is champion already")
     else:
@@ -73,13 +57,13 @@ def rollback(reason: Reason = "by hand", as_json: Json = False) -> None:
 
     done = promotion.roll_back(Services(load_settings()), run_id=_run_id(), reason=reason)
     if as_json:
-        typer.echo(json.dumps(done))
+        typer.echo(dump(done))
     else:
         typer.echo(f"version {done['model_version']} is champion again; version {done['previous']} was rolled back")
 
 
 def export(
-    version: Annotated[str, typer.Argument(parser=_registered, metavar="V", help="A version number, champion or challenger.")],
+    version: Annotated[str, typer.Argument(parser=registered, metavar="V", help="A version number, champion or challenger.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="An empty folder, or one to be made.")],
     as_json: Json = False,
 ) -> None:
@@ -87,11 +71,11 @@ def export(
     from sentiment_core.model.export import export_model
 
     registry = Services(load_settings()).registry
-    model = registry.open(registry.resolve(_which(version)))
+    model = registry.open(registry.resolve(version))
     about = {"model_name": model.ref.name, "model_version": model.ref.version, "digest": model.ref.digest}
     paths = [str(path) for path in export_model(model.estimator, folder, about)]
     if as_json:
-        typer.echo(json.dumps({**about, "files": paths}))
+        typer.echo(dump({**about, "files": paths}))
         return
     typer.echo(f"version {model.ref.version} written:")
     for path in paths:
@@ -106,7 +90,7 @@ def models(context: typer.Context, as_json: Json = False) -> None:
         return
     versions = promotion.history(Services(load_settings()))
     if as_json:
-        typer.echo(json.dumps(versions, default=_plain))
+        typer.echo(dump(versions))
         return
     if not versions:
         typer.echo("No version is registered yet. `sentiment train --data FILE` trains one; so does `make demo`.")
@@ -116,10 +100,6 @@ def models(context: typer.Context, as_json: Json = False) -> None:
     console.print(
         _history(sorted((event for version in versions for event in version["events"]), key=lambda event: event["event_id"]))
     )
-
-
-def _plain(value: Any) -> str:
-    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _version_table(versions: list[dict[str, Any]]) -> Table:

@@ -1,6 +1,5 @@
 """Commands of the nightly work without Airflow: put, score. Words and tables only; the work is `stages`'."""
 
-import json
 import re
 from datetime import date, timedelta
 from pathlib import Path
@@ -10,9 +9,8 @@ import typer
 from rich.console import Console
 
 from sentiment_core.cli import load_settings
+from sentiment_core.cli.arguments import Json, dump, version_or
 from sentiment_core.stages.services import Services
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,12 +27,6 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError as error:
         raise typer.BadParameter(complaint) from error
-
-
-def _model(text: str) -> str:
-    if not re.fullmatch(r"champion|challenger|as-of|[1-9][0-9]*", text):
-        raise typer.BadParameter(f"expected champion, challenger, as-of or a version number, found {text!r}")
-    return text
 
 
 Day = Annotated[date, typer.Option("--date", parser=_day, metavar="D", help="The night, YYYY-MM-DD (UTC).")]
@@ -56,14 +48,19 @@ def put(
         if not as_json:
             typer.echo(f"{results[-1]['outcome']}: {results[-1]['url']}")
     if as_json:
-        typer.echo(json.dumps(results))
+        typer.echo(dump(results))
 
 
 def score(
     day: Day,
     to: Annotated[date | None, typer.Option("--to", parser=_day, metavar="D2", help="Last night of a range, included.")] = None,
     model: Annotated[
-        str, typer.Option(parser=_model, metavar="M", help="champion, challenger, as-of or a version number.")
+        str,
+        typer.Option(
+            parser=version_or("champion", "challenger", "as-of"),
+            metavar="M",
+            help="champion, challenger, as-of or a version number.",
+        ),
     ] = "champion",
     force: Annotated[bool, typer.Option("--force", help="Score objects again that have been scored.")] = False,
     as_json: Json = False,
@@ -88,7 +85,7 @@ def score(
             if not as_json:
                 _print_night(results[-1])
     if as_json:
-        typer.echo(json.dumps(results))
+        typer.echo(dump(results))
 
 
 def _print_night(result: dict[str, Any]) -> None:

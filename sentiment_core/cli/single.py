@@ -3,8 +3,6 @@
 Words and tables only; the work is `stages`'.
 """
 
-import json
-import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -16,12 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from sentiment_core.cli import load_settings
+from sentiment_core.cli.arguments import Json, Model, dump
 from sentiment_core.stages.services import Services
 
 _COLOURS = {"negative": "red", "neutral": "yellow", "positive": "green"}
 _HALF = 8  # characters of a bar on either side of nought
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,27 +28,19 @@ def register(app: typer.Typer) -> None:
     app.command()(explain)
 
 
-def _model(text: str) -> str:
-    if not re.fullmatch(r"champion|challenger|[1-9][0-9]*", text):
-        raise typer.BadParameter(f"expected champion, challenger or a version number, found {text!r}")
-    return text
-
-
 def predict(
     texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="Texts to judge, each in quotes.")],
-    model: Annotated[
-        str, typer.Option(parser=_model, metavar="M", help="champion, challenger or a version number.")
-    ] = "champion",
+    model: Model = "champion",
     as_json: Json = False,
 ) -> None:
     """Say what the model makes of texts: label, confidence, and the score of every class."""
     from sentiment_core.stages.explaining import predict_texts
 
-    results = predict_texts(Services(load_settings()), texts, model=int(model) if model.isdigit() else model)
+    results = predict_texts(Services(load_settings()), texts, model=model)
     if results[0]["is_degraded"]:
         typer.echo(f"MLflow is away: asked the last known {model}, version {results[0]['model_version']}", err=True)
     if as_json:
-        typer.echo(json.dumps(results, ensure_ascii=False))
+        typer.echo(dump(results))
         return
     console = Console(highlight=False)
     console.print(_predictions(results, console.width))
@@ -87,13 +77,9 @@ def explain(
 
     result = explain_review(Services(load_settings()), review_id, review_date=day.date() if day else None)
     if as_json:
-        typer.echo(json.dumps(result, ensure_ascii=False, default=_plain))
+        typer.echo(dump(result))
         return
     Console(highlight=False).print(_explanation(result, n_terms))
-
-
-def _plain(value: Any) -> str:
-    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _explanation(result: dict[str, Any], n_terms: int) -> Group:

@@ -4,19 +4,20 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sentiment_core.cli.arguments import Json
+
 if TYPE_CHECKING:
     from rich.status import Status
 
     from sentiment_core.local.stack import ComponentStatus, LocalStack
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 # Lines of their own are as long as they are: a path or an address is to be copied.
 console = Console(highlight=False, soft_wrap=True)
 

@@ -1,6 +1,5 @@
 """The commands train and evaluate: labelled files in, a model or figures out. The work is `stages`'."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sentiment_core.cli import load_settings
-from sentiment_core.cli.models import _registered
+from sentiment_core.cli.arguments import Json, Model, dump
 from sentiment_core.stages.services import Services
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ LabelColumn = Annotated[
     ),
 ]
 TextColumn = Annotated[str, typer.Option("--text-column", metavar="C", help="Column of the texts.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -61,12 +59,9 @@ def train(
     from sentiment_core.stages.retraining import train_from_files
 
     columns = _columns(text_column, label_column, product_column)
-    paths = _paths(data, context)
-    services = Services(load_settings())
-    with _shown() as tell:
-        result = train_from_files(services, paths, columns, may_promote=not no_promote, tell=tell)
+    result = _done(train_from_files, _paths(data, context), columns, may_promote=not no_promote)
     if as_json:
-        typer.echo(json.dumps({name: value for name, value in result.items() if name != "champion"}))
+        typer.echo(dump({name: value for name, value in result.items() if name != "champion"}))
     else:
         _print_training(result)
 
@@ -75,9 +70,7 @@ def evaluate(
     context: typer.Context,
     *,
     data: Data,
-    model: Annotated[
-        str, typer.Option(parser=_registered, metavar="M", help="champion, challenger or a version number.")
-    ] = "champion",
+    model: Model = "champion",
     label_column: LabelColumn = None,
     text_column: TextColumn = "text",
     as_json: Json = False,
@@ -86,14 +79,18 @@ def evaluate(
     from sentiment_core.stages.evaluating import evaluate_files
 
     columns = _columns(text_column, label_column, None)
-    paths = _paths(data, context)
-    services = Services(load_settings())
-    with _shown() as tell:
-        result = evaluate_files(services, paths, columns, model=model, tell=tell)
+    result = _done(evaluate_files, _paths(data, context), columns, model=model)
     if as_json:
-        typer.echo(json.dumps(result))
+        typer.echo(dump(result))
     else:
         _print_evaluation(result)
+
+
+def _done(stage: Callable[..., dict[str, Any]], paths: list[Path], columns: "Columns", **more: Any) -> dict[str, Any]:
+    """What a stage makes of labelled files; on the way it is shown what is being done."""
+    services = Services(load_settings())
+    with _shown() as tell:
+        return stage(services, paths, columns, tell=tell, **more)
 
 
 def _paths(data: list[Path], context: typer.Context) -> list[Path]:

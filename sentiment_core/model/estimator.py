@@ -268,3 +268,15 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         state: dict[str, Any] = dict(super().__getstate__())
         state.pop("_prepared", None)  # tables are rebuilt from the arrays, or kept as files beside them
         return state
+
+
+def linear(model: Any) -> SentimentClassifier:
+    """The model, where its terms and their weights can be told; raises Permanent for one of another family."""
+    if type(model) is SentimentClassifier:  # one that inherits from it may score as it likes
+        return model
+    raise Permanent(
+        "words behind a score",
+        expected="a linear model, which adds up weights of terms",
+        found=f"a {type(model).__name__}, which another package has brought",
+        remedy="ask about a version of another family: `sentiment models` lists them",
+    )

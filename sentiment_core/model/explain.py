@@ -8,13 +8,13 @@ is fetched.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sentiment_core.model.estimator import SentimentClassifier
+from sentiment_core.model.estimator import SentimentClassifier, linear
 from sentiment_core.text.dictionary import Vocabulary, compile_dictionary
 from sentiment_core.text.features import analyse, as_texts
 from sentiment_core.text.porter import stem_word
@@ -60,15 +60,17 @@ class Explanation:
         return self.label if self.label in self.scores else next(iter(self.scores))
 
 
-def explain(estimator: SentimentClassifier, text: str) -> Explanation:
+def explain(estimator: Any, text: str) -> Explanation:
     """Take the score of a text apart.
 
-    For every score: the contributions of all terms and the intercept add up to it.
+    For every score: the contributions of all terms and the intercept add up to it. Raises Permanent for a model that is
+    no sum over terms.
 
     >>> model = SentimentClassifier(min_df=1, ngram_max=1).fit(["good film", "bad film"], ["positive", "negative"])
     >>> [(term.written, term.contributions["positive"] > 0) for term in explain(model, "Good, good").terms]
     [('Good', True)]
     """
+    estimator = linear(estimator)
     column = as_texts([text])
     classes = [str(name) for name in estimator.classes_]
     names = classes[1:] if len(classes) == _BINARY_CLASSES else classes

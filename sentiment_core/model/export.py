@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sentiment_core.errors import Permanent
-from sentiment_core.model.estimator import SentimentClassifier
+from sentiment_core.model.estimator import SentimentClassifier, linear
 from sentiment_core.text.stop_words import stop_words
 
 _SCRIPT = Path(__file__).with_name("rebuild.py")
 
 
-def export_model(model: SentimentClassifier, folder: Path, about: dict[str, Any]) -> list[Path]:
+def export_model(model: Any, folder: Path, about: dict[str, Any]) -> list[Path]:
     """Write dictionary.parquet (term, kind, and for each score its scale and weight), model.json and rebuild.py.
 
     Args:
@@ -27,8 +27,9 @@ def export_model(model: SentimentClassifier, folder: Path, about: dict[str, Any]
         about: what is to be said of the model, as plain values.
 
     Raises:
-        Permanent: the folder holds something, or cannot be written.
+        Permanent: the folder holds something, or cannot be written; the model is no sum over terms.
     """
+    model = linear(model)
     paths = [folder / name for name in ("dictionary.parquet", "model.json", _SCRIPT.name)]
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -72,15 +72,8 @@ def better_on_fresh(ours: Flags, theirs: Flags, limits: PromotionGates) -> Gate:
     """
     won, lost = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
     p_value = float(binomtest(won, won + lost, 0.5, alternative="greater").pvalue) if won + lost else 1.0
-    return Gate(
-        name="better_on_fresh",
-        figure=p_value,
-        limit=limits.alpha,
-        outcome=_outcome(p_value <= limits.alpha),
-        n=len(ours),
-        sentence=f"right on {_percent(ours)} of the fresh reviews, the champion on {_percent(theirs)} "
-        f"({won} won, {lost} lost, p {_p(p_value)}, at most {limits.alpha:g} allowed)",
-    )
+    said = f"right on {_percent(ours)} of the fresh reviews, the champion on {_percent(theirs)} ({won} won, {lost} lost, "
+    return _tested("better_on_fresh", p_value, len(ours), said, limits)
 
 
 def kept_on_standing(ours: Flags, theirs: Flags, limits: PromotionGates) -> Gate:
@@ -104,15 +97,11 @@ def better_than_majority(ours: Flags, labels: npt.NDArray[np.str_], limits: Prom
     """A first model has nobody to beat but whoever always says the commonest class."""
     share = float(np.unique(labels, return_counts=True)[1].max() / len(labels))
     p_value = float(binomtest(int(ours.sum()), len(labels), share, alternative="greater").pvalue)
-    return Gate(
-        name="better_than_majority",
-        figure=p_value,
-        limit=limits.alpha,
-        outcome=_outcome(p_value <= limits.alpha),
-        n=len(labels),
-        sentence=f"the first model, right on {_percent(ours)} of {len(labels):,} held-out reviews, where always saying "
-        f"the commonest class is on {100 * share:.1f} % (p {_p(p_value)}, at most {limits.alpha:g} allowed)",
+    said = (
+        f"the first model, right on {_percent(ours)} of {len(labels):,} held-out reviews, where always saying "
+        f"the commonest class is on {100 * share:.1f} % ("
     )
+    return _tested("better_than_majority", p_value, len(labels), said, limits)
 
 
 def class_floors(
@@ -218,6 +207,17 @@ def reason(gates: Sequence[Gate]) -> str:
     failed = [gate for gate in gates if not gate.is_passed]
     told = failed or [gate for gate in gates if gate.name in ("better_on_fresh", "kept_on_standing", "better_than_majority")]
     return "; ".join(gate.sentence for gate in told)
+
+
+def _tested(name: str, p_value: float, n: int, said: str, limits: PromotionGates) -> Gate:
+    return Gate(
+        name=name,
+        figure=p_value,
+        limit=limits.alpha,
+        outcome=_outcome(p_value <= limits.alpha),
+        n=n,
+        sentence=f"{said}p {_p(p_value)}, at most {limits.alpha:g} allowed)",
+    )
 
 
 def _skipped(name: str, limit: float, n: int, sentence: str) -> Gate:

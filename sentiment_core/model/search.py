@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,11 @@ import pyarrow as pa
 from optuna.trial import TrialState
 
 from sentiment_core.errors import Transient
-from sentiment_core.model.candidates import NGRAM_MAX, Profile, Recipe
+from sentiment_core.families import Family
+from sentiment_core.model.candidates import NGRAM_MAX, Brought, Profile, Recipe, told
 from sentiment_core.model.validation import Examined, TermBank, Trainer
 from sentiment_core.policy import Search
+from sentiment_core.trials import Trial
 
 # A version of the space: what was tried in another one says nothing of this one.
 _SPACE = 2
@@ -32,27 +34,11 @@ _FOLDS_BEFORE_PRUNING = 2
 Tell = Callable[[str], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One recipe that was tried."""
-
-    name: str
-    family: str
-    params: dict[str, Any]
-    metrics: dict[str, Any]
-    """`folds`: for each fold its log_loss and, when the trial was not pruned, accuracy and macro_f1; their means beside."""
-    mean: float
-    """What trials are compared by: mean log loss of the folds, calibrated; less is better."""
-    seconds: float
-    state: str
-    """`complete` or `pruned`."""
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
     """The outcome."""
 
-    recipe: Recipe
+    recipe: Recipe | Brought
     n_terms: int | None
     """Size of the dictionary, of words and of characters each; None is every term."""
     examined: Examined
@@ -80,7 +66,13 @@ class Rows:
 
 
 def search(
-    rows: Rows, limits: Search, *, seed: int, storage: str | None = None, tell: Tell | None = None
+    rows: Rows,
+    limits: Search,
+    *,
+    seed: int,
+    storage: str | None = None,
+    tell: Tell | None = None,
+    families: tuple[Family, ...] = (),
 ) -> tuple[Found, TermBank]:
     """Find a recipe, and the terms that were counted on the way.
 
@@ -90,16 +82,20 @@ def search(
         seed: of everything that is left to chance.
         storage: SQLAlchemy URL of a database in which the study is kept; None keeps it in memory.
         tell: told in a few words how it goes.
+        families: what is tried beside the linear ones.
 
     Raises:
         ValueError: no word stands in two texts.
         Transient: the database is away.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    profile = Profile.of(rows.texts, rows.labels, short_text_chars=limits.short_text_chars, even_share=limits.even_share)
+    profile = Profile.of(
+        rows.texts, rows.labels, short_text_chars=limits.short_text_chars, even_share=limits.even_share, families=families
+    )
     with _database():
         going = _Search(
-            study=_study(rows, limits, seed, storage),
+            study=_study(rows, limits, seed, storage, [family.name for family in families]),
+            texts=rows.texts,
             profile=profile,
             bank=TermBank(rows.texts, NGRAM_MAX),
             trainer=Trainer(labels=rows.labels, weights=rows.weights, folds=rows.folds, is_uneven=profile.is_uneven, seed=seed),
@@ -136,9 +132,9 @@ def _database() -> Iterator[None]:
         ) from error
 
 
-def _study(rows: Rows, limits: Search, seed: int, storage: str | None) -> Any:
+def _study(rows: Rows, limits: Search, seed: int, storage: str | None, families: list[str]) -> Any:
     """The study of these rows, limits and seed: as it was left, or a new one."""
-    name = hashlib.sha256(f"{_SPACE} {seed} {rows.digest} {limits}".encode()).hexdigest()
+    name = hashlib.sha256(f"{_SPACE} {families} {seed} {rows.digest} {limits}".encode()).hexdigest()
     study = optuna.create_study(
         storage=storage,
         study_name=f"sentiment-{name[:32]}",
@@ -155,6 +151,7 @@ class _Search:
     """A search under way."""
 
     study: Any
+    texts: pa.LargeStringArray
     profile: Profile
     bank: TermBank
     trainer: Trainer
@@ -190,11 +187,11 @@ class _Search:
         accuracy = f"accuracy {np.mean([fold['accuracy'] for fold in folds]):.4f}" if is_whole else "given up"
         self.tell(f"trial {number + 1} of {self.n_trials}: {recipe.family}, log loss {mean:.4f}, {accuracy}")
 
-    def _losses(self, trial: Any, recipe: Recipe) -> tuple[list[float], Any]:
+    def _losses(self, trial: Any, recipe: Recipe | Brought) -> tuple[list[float], Any]:
         """Loss of every fold, and the scores of all rows: None when the trial was pruned."""
         losses: list[float] = []
         scores: Any = None
-        parts = self.trainer.fold_scores(self.bank.terms(recipe), recipe, self.limits.dictionary_terms)
+        parts = self._parts(recipe, self.limits.dictionary_terms)
         for step, (inside, found) in enumerate(parts):
             scores = np.zeros((len(self.trainer.folds), found.shape[1])) if scores is None else scores
             scores[inside] = found
@@ -205,22 +202,30 @@ class _Search:
                 return losses, None
         return losses, scores
 
-    def smallest(self, recipe: Recipe) -> tuple[int | None, Examined, dict[str, float]]:
+    def smallest(self, recipe: Recipe | Brought) -> tuple[int | None, Examined, dict[str, float]]:
         """The smallest dictionary of which the cross-validated score is within the policy's loss of the best."""
         found = [(size, self._examine(recipe, size)) for size in self._sizes(recipe)]
         best = max(examined.score for _, examined in found)
         size, examined = next((size, one) for size, one in found if one.score >= best - self.limits.dictionary_loss)
         return size, examined, {str(size or "all"): one.score for size, one in found}
 
-    def _sizes(self, recipe: Recipe) -> list[int | None]:
+    def _parts(self, recipe: Recipe | Brought, size: int | None) -> Any:
+        """Rows and scores fold by fold, of a dictionary of so many terms where the family has one."""
+        if isinstance(recipe, Brought):
+            return self.trainer.fitted_scores(self.texts, self.profile.family(recipe.family), recipe)
+        terms = self.bank.terms(recipe)
+        return self.trainer.fold_scores(terms, recipe, size or terms.counts.shape[1])
+
+    def _sizes(self, recipe: Recipe | Brought) -> list[int | None]:
+        if isinstance(recipe, Brought):
+            return [None]
         terms, least = self.bank.terms(recipe), self.limits.dictionary_terms
         n_most = max(len(terms.words), len(terms.characters))
         larger = [least * times for times in _TIMES if least * times < n_most]
         return [least, *larger, *([None] if least < n_most else [])]
 
-    def _examine(self, recipe: Recipe, size: int | None) -> Examined:
-        terms = self.bank.terms(recipe)
-        parts = list(self.trainer.fold_scores(terms, recipe, size or terms.counts.shape[1]))
+    def _examine(self, recipe: Recipe | Brought, size: int | None) -> Examined:
+        parts = list(self._parts(recipe, size))
         scores = np.zeros((len(self.trainer.folds), parts[0][1].shape[1]))
         for inside, part in parts:
             scores[inside] = part
@@ -229,7 +234,7 @@ class _Search:
         return examined
 
 
-def _recipe_of(trial: Any, profile: Profile) -> Recipe:
+def _recipe_of(trial: Any, profile: Profile) -> Recipe | Brought:
     return profile.recipe(optuna.trial.FixedTrial(trial.params))
 
 
@@ -239,7 +244,7 @@ def _trial(trial: Any, profile: Profile) -> Trial:
     return Trial(
         name=f"{trial.number}-{recipe.family}",
         family=recipe.family,
-        params=asdict(recipe),
+        params=told(recipe),
         metrics={"folds": folds, **means},
         mean=means["log_loss"] if trial.value is None else float(trial.value),
         seconds=float(trial.user_attrs["seconds"]),

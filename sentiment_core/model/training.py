@@ -16,15 +16,19 @@ import pyarrow.compute as pc
 
 from sentiment_core import schema
 from sentiment_core.errors import Permanent
+from sentiment_core.families import Estimator, Family
+from sentiment_core.model.candidates import Brought
+from sentiment_core.model.comparison import reviews_per_second
 from sentiment_core.model.curves import curves
 from sentiment_core.model.estimator import SentimentClassifier
 from sentiment_core.model.evaluation import evaluate, figures
 from sentiment_core.model.examples import BINARY, FRESH_ORIGINS, Examples, held_out_share, prepare
 from sentiment_core.model.folds import make_folds
-from sentiment_core.model.search import Found, Rows, Trial, search
+from sentiment_core.model.search import Found, Rows, search
 from sentiment_core.model.terms import POOL
 from sentiment_core.policy import Policy
 from sentiment_core.text.features import as_texts
+from sentiment_core.trials import Trial
 
 # Fewer than this of a class, and accuracy on the held-out rows says nothing (its standard error exceeds ten points).
 MIN_TRAIN_ROWS_PER_CLASS = 20
@@ -37,7 +41,7 @@ _TRAIN_ROWS_MEASURED = 5_000
 class Candidate:
     """A fitted model with its figures, not registered yet."""
 
-    estimator: SentimentClassifier
+    estimator: Estimator
     metrics: dict[str, Any]
     """`data` (rows, duplicates, conflicts), `train`, `test`, `test_fresh` where there are fresh rows: see `figures`."""
     reference: pa.Table
@@ -50,6 +54,8 @@ class Candidate:
     """Of the held-out rows: see `curves.curves`."""
     seconds: float = 0.0
     """How long it took to find the recipe and to fit it."""
+    reviews_per_second: float = 0.0
+    """How quickly it scores on this machine, on all cores."""
 
 
 def train(
@@ -60,6 +66,7 @@ def train(
     classes: Sequence[str] = BINARY,
     progress: Callable[[str], None] | None = None,
     storage: str | None = None,
+    families: tuple[Family, ...] = (),
 ) -> Candidate:
     """Find a recipe and fit it on the rows that are not held out, measure on those that are.
 
@@ -71,6 +78,7 @@ def train(
         progress: told in a few words what is being done.
         storage: SQLAlchemy URL of a database that keeps the search's trials, so that a killed search goes on; None keeps
             them in memory.
+        families: what other packages bring, tried beside the linear ones.
 
     Raises:
         Permanent: when the snapshot cannot train a model: columns missing, too few rows of a class, all texts equal.
@@ -81,7 +89,7 @@ def train(
     started = time.monotonic()
     tell(f"looking for a recipe on {len(examples.train):,} reviews, {len(examples.test):,} held out")
     try:
-        estimator, found = _find(examples.train, policy, seed, storage, tell)
+        estimator, found = _find(examples.train, policy, seed, storage, tell, families=families)
     except ValueError as error:
         raise Permanent(
             "texts of the training set",
@@ -109,12 +117,19 @@ def train(
             probabilities, estimator.decide(probabilities), examples.test["label"].to_pylist(), estimator.classes_.tolist()
         ),
         seconds=seconds,
+        reviews_per_second=reviews_per_second(estimator, examples.test["text"]),
     )
 
 
 def _find(
-    train: pa.Table, policy: Policy, seed: int, storage: str | None, tell: Callable[[str], None]
-) -> tuple[SentimentClassifier, Found]:
+    train: pa.Table,
+    policy: Policy,
+    seed: int,
+    storage: str | None,
+    tell: Callable[[str], None],
+    *,
+    families: tuple[Family, ...],
+) -> tuple[Estimator, Found]:
     """The best recipe's model of the training rows, calibrated and with its decisions out of fold."""
     labels, weights = np.asarray(train["label"].to_pylist()), _weights(train, policy.retrain.fresh_weight)
     chosen = _sample(len(train), policy.search.max_rows)
@@ -131,12 +146,16 @@ def _find(
             seed=seed,
         ),
     )
-    found, bank = search(rows, policy.search, seed=seed, storage=storage, tell=tell)
+    found, bank = search(rows, policy.search, seed=seed, storage=storage, tell=tell, families=families)
+    tell(f"fitting {found.recipe.family} on {len(train):,} reviews")
+    if isinstance(found.recipe, Brought):
+        brought = found.profile.family(found.recipe.family)
+        fitted = brought.fit(found.recipe.values, as_texts(train["text"]), labels, weights, seed=seed)
+        return fitted.adjust(found.examined.calibration, found.examined.offsets), found
     n_terms = found.n_terms or POOL
     estimator = SentimentClassifier(
         **found.recipe.parameters(), selection="chi2", max_features=n_terms, max_chars=n_terms, random_state=seed
     )
-    tell(f"fitting {found.recipe.family} on {len(train):,} reviews")
     if len(part) == len(train):
         estimator.fit_terms(bank.terms(found.recipe), labels, weights)
     else:
@@ -156,7 +175,7 @@ def _cross_validation(found: Found) -> dict[str, Any]:
     return {"n_trials": len(found.trials), "score": found.examined.score, **means, "by_dictionary": sizes}
 
 
-def _metrics(estimator: SentimentClassifier, examples: Examples, probabilities: Any) -> dict[str, Any]:
+def _metrics(estimator: Estimator, examples: Examples, probabilities: Any) -> dict[str, Any]:
     classes = estimator.classes_.tolist()
     seen = examples.train.take(_sample(len(examples.train), _TRAIN_ROWS_MEASURED))
     labels = np.asarray(examples.test["label"].to_pylist())
@@ -185,7 +204,7 @@ def _sample(n: int, n_most: int) -> npt.NDArray[np.int64]:
     return np.linspace(0, n - 1, min(n, n_most)).astype(np.int64)
 
 
-def _reference(estimator: SentimentClassifier, rows: pa.Table, probabilities: Any, statistics: dict[str, Any]) -> pa.Table:
+def _reference(estimator: Estimator, rows: pa.Table, probabilities: Any, statistics: dict[str, Any]) -> pa.Table:
     classes = estimator.classes_.tolist()
     columns = {
         **statistics,

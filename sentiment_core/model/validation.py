@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
+from sentiment_core.families import Family
 from sentiment_core.model.calibration import (
     Calibration,
     choose_calibration,
@@ -25,7 +26,7 @@ from sentiment_core.model.calibration import (
     log_loss,
     macro_f1,
 )
-from sentiment_core.model.candidates import CHARACTER_RULES, MIN_DF, Recipe
+from sentiment_core.model.candidates import CHARACTER_RULES, MIN_DF, Brought, Recipe
 from sentiment_core.model.terms import Terms, best_columns, count_terms
 from sentiment_core.pipeline import n_cores
 from sentiment_core.text.rules import TextRules
@@ -116,6 +117,17 @@ class Trainer:
                 for task in tasks:
                     task.cancel()
 
+    def fitted_scores(
+        self, texts: pa.LargeStringArray, family: Family, recipe: Brought
+    ) -> Generator[tuple[npt.NDArray[np.int64], F64]]:
+        """The same of a family that counts no terms; one fold after the other, since it may take all cores itself."""
+        for number in sorted(set(self.folds.tolist())):
+            inside, outside = np.flatnonzero(self.folds == number), np.flatnonzero(self.folds != number)
+            fitted = family.fit(
+                recipe.values, texts.take(pa.array(outside)), self.labels[outside], self.weights[outside], seed=self.seed
+            )
+            yield inside, fitted.scores(texts.take(pa.array(inside)))
+
     def _fold(self, terms: Terms, recipe: Recipe, n_terms: int, number: int) -> tuple[npt.NDArray[np.int64], F64]:
         inside, outside = np.flatnonzero(self.folds == number), np.flatnonzero(self.folds != number)
         training = Terms(terms.counts[outside], terms.words, terms.characters)
@@ -128,21 +140,21 @@ class Trainer:
         learnt = learner.fit(counts, self.labels[outside], n_words, self.weights[outside])
         return inside, learnt.scores(unseen, n_words, is_binary=learner.is_binary)
 
-    def loss(self, rows: npt.NDArray[np.int64], scores: F64, recipe: Recipe) -> float:
+    def loss(self, rows: npt.NDArray[np.int64], scores: F64, recipe: Recipe | Brought) -> float:
         """Log loss of a fold's scores, calibrated on themselves: what a family gains by its own scale does not count."""
         places = self.places[rows]
         if len(np.unique(places)) < self.n_classes:
-            return log_loss(Calibration.none(scores.shape[1]).probabilities(scores, self._link(recipe)), places)
-        return log_loss(fit_platt(scores, places).probabilities(scores, self._link(recipe)), places)
+            return log_loss(Calibration.none(scores.shape[1]).probabilities(scores, recipe.link(self.n_classes)), places)
+        return log_loss(fit_platt(scores, places).probabilities(scores, recipe.link(self.n_classes)), places)
 
-    def examine(self, scores: F64, recipe: Recipe) -> Examined:
+    def examine(self, scores: F64, recipe: Recipe | Brought) -> Examined:
         """Calibration, offsets and figures out of the scores of all rows."""
         calibration, offsets = self._adjust(scores, np.ones(len(self.folds), np.bool_), recipe)
         chosen, folds = np.zeros(len(self.folds), np.int8), []
         for number in sorted(set(self.folds.tolist())):
             inside = self.folds == number
             others, moved = self._adjust(scores, ~inside, recipe)
-            probabilities = others.probabilities(scores[inside], self._link(recipe))
+            probabilities = others.probabilities(scores[inside], recipe.link(self.n_classes))
             chosen[inside] = decide(probabilities, moved)
             folds.append({"log_loss": log_loss(probabilities, self.places[inside]), **self._figures(chosen, inside)})
         every = self._figures(chosen, np.ones(len(chosen), np.bool_))
@@ -154,8 +166,8 @@ class Trainer:
             score=every["macro_f1" if self.is_uneven else "accuracy"],
         )
 
-    def _adjust(self, scores: F64, rows: npt.NDArray[np.bool_], recipe: Recipe) -> tuple[Calibration, F64]:
-        places, link = self.places[rows], self._link(recipe)
+    def _adjust(self, scores: F64, rows: npt.NDArray[np.bool_], recipe: Recipe | Brought) -> tuple[Calibration, F64]:
+        places, link = self.places[rows], recipe.link(self.n_classes)
         calibration = choose_calibration(scores[rows], places, self.folds[rows], link, self.n_classes)
         if not self.is_uneven:
             return calibration, np.zeros(self.n_classes)
@@ -167,6 +179,3 @@ class Trainer:
             "accuracy": float((chosen[rows] == places).mean()),
             "macro_f1": macro_f1(chosen[rows], places, self.n_classes),
         }
-
-    def _link(self, recipe: Recipe) -> str:
-        return recipe.learner(self.seed).link(self.n_classes)

@@ -148,7 +148,7 @@ class Registry:
         """Load a version, from the cache where it lies there; what is loaded has the digest of the ref.
 
         Raises:
-            UntrustedModel: the files differ from the digest, or hold other types than `TRUSTED_TYPES`.
+            UntrustedModel: the files differ from the digest, or hold other types than `artefact.trusted_types`.
             Transient: not in the cache, and MLflow is away.
         """
         folder = self._cache.find(ref) or self._download(ref)

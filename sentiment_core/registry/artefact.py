@@ -20,9 +20,10 @@ import yaml  # type: ignore[import-untyped]  # comes with MLflow
 from sentiment_core import memory, schema
 from sentiment_core.domain import ModelRef
 from sentiment_core.errors import Permanent
-from sentiment_core.registry.comparison import Trial
+from sentiment_core.families import installed_families
+from sentiment_core.trials import Trial
 
-# Everything a stored model may be made of besides numpy arrays and plain values.
+# Everything a stored model of ours may be made of besides numpy arrays and plain values.
 TRUSTED_TYPES = ("sentiment_core.model.estimator.SentimentClassifier",)
 _STATE = {
     "term_bytes_", "char_bytes_", "scale_", "coef_", "intercept_", "calibration_coef_", "calibration_intercept_", "offsets_",
@@ -62,6 +63,8 @@ class Candidate(Protocol):
     def curves(self) -> dict[str, Any]: ...  # noqa: D102
     @property
     def seconds(self) -> float: ...  # noqa: D102
+    @property
+    def reviews_per_second(self) -> float: ...  # noqa: D102
 
 
 def save_model(candidate: Candidate, folder: Path, run_id: str) -> None:
@@ -78,7 +81,7 @@ def save_model(candidate: Candidate, folder: Path, run_id: str) -> None:
             str(folder),
             mlflow_model=Model(artifact_path="model", run_id=run_id),
             serialization_format="skops",
-            skops_trusted_types=list(TRUSTED_TYPES),
+            skops_trusted_types=trusted_types(),
             # Given in full: left out, MLflow infers them by loading the model in another process (20 to 30 s).
             signature=ModelSignature(inputs=Schema([ColSpec("string", "text")]), outputs=Schema([ColSpec("string")])),
             pip_requirements=[f"{name}=={installed_version(name)}" for name in _DISTRIBUTIONS],
@@ -86,6 +89,11 @@ def save_model(candidate: Candidate, folder: Path, run_id: str) -> None:
             extra_files=[str(reference)],
         )
     candidate.estimator.save_prepared(folder / PREPARED)
+
+
+def trusted_types() -> list[str]:
+    """What a stored model may be made of: our own type, and those of families that installed packages bring."""
+    return [*TRUSTED_TYPES, *(name for family in installed_families() for name in family.trusted_types)]
 
 
 def digest_of(folder: Path) -> str:
@@ -121,11 +129,13 @@ def load_estimator(folder: Path) -> Any:
     if storage != "skops" or flavor.get("pickled_model") != MODEL_FILE:
         raise _untrusted(folder, "the format skops", repr(storage))
     types = {*types, *skops.io.get_untrusted_types(file=folder / MODEL_FILE)}
-    if not types <= set(TRUSTED_TYPES):
-        raise _untrusted(folder, "no types but " + ", ".join(TRUSTED_TYPES), ", ".join(sorted(types - set(TRUSTED_TYPES))))
-    estimator = skops.io.load(folder / MODEL_FILE, trusted=list(TRUSTED_TYPES))
+    trusted = trusted_types()
+    if not types <= set(trusted):
+        raise _untrusted(folder, "no types but " + ", ".join(trusted), ", ".join(sorted(types - set(trusted))))
+    estimator = skops.io.load(folder / MODEL_FILE, trusted=trusted)
     memory.trim()  # skops reads the file twice, and each array as bytes first
-    if missing := _STATE - vars(estimator).keys():
+    is_own = f"{type(estimator).__module__}.{type(estimator).__qualname__}" in TRUSTED_TYPES
+    if is_own and (missing := _STATE - vars(estimator).keys()):
         raise Permanent(
             f"model {folder.name}",
             expected="the arrays that this version of the product reads",

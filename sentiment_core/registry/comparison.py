@@ -6,14 +6,13 @@ value in it is escaped. Nothing here talks to a server.
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from html import escape
-from typing import Any, Protocol
+from typing import Any
+
+from sentiment_core.trials import COMPARED, Trial, is_number, parameters, ranked, scale, varied, words
 
 _NOTHING = "\N{EN DASH}"
-_COMPARED = "log_loss"
-"""The figure of a fold by which trials are compared; their mean is over the folds' own calibrations."""
 _WIDTH, _HEIGHT = 160, 16  # of the strip of folds, in pixels
 _STYLE = """
 body { margin: 0; background: #fff; color: #18181b; font: 14px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
@@ -26,45 +25,6 @@ tbody th { white-space: nowrap; } thead th { border-top: 0; color: #5d5d66; font
 .best th { font-weight: 650; } small { display: block; color: #5d5d66; font-size: 12px; } svg { display: block; margin-top: 3px; }
 .given-up { color: #5d5d66; } .params { min-width: 260px; color: #5d5d66; font-size: 12px; }
 """
-
-
-class Trial(Protocol):
-    """One recipe that was tried; see `model.search.Trial`."""
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def family(self) -> str: ...  # noqa: D102
-    @property
-    def params(self) -> dict[str, Any]: ...  # noqa: D102
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """`folds`: a dict of figures for each fold; beside it their means."""
-
-    @property
-    def mean(self) -> float:
-        """What trials are compared by; less is better."""
-
-    @property
-    def seconds(self) -> float: ...  # noqa: D102
-    @property
-    def state(self) -> str:
-        """`complete`, or why it is not."""
-
-
-def ranked(trials: Sequence[Trial]) -> list[Trial]:
-    """The best first; those that were given up, whose mean is of fewer folds, last."""
-    return sorted(trials, key=lambda trial: (trial.state != "complete", not math.isfinite(trial.mean), trial.mean))
-
-
-def means(trial: Trial) -> dict[str, float]:
-    """A trial's figures over all folds, by name."""
-    return {name: float(value) for name, value in trial.metrics.items() if _is_number(value)}
-
-
-def folds(trial: Trial) -> list[dict[str, float]]:
-    """A trial's figures by fold."""
-    return [{name: float(value) for name, value in fold.items() if _is_number(value)} for fold in trial.metrics.get("folds", ())]
 
 
 def as_csv(trials: Sequence[Trial]) -> str:
@@ -83,8 +43,8 @@ def _row(place: int, trial: Trial) -> dict[str, Any]:
     return {
         "place": place,
         **{name: getattr(trial, name) for name in ("name", "family", "state", "mean", "seconds")},
-        **means(trial),
-        **{f"{name}_fold_{number}": value for number, fold in enumerate(folds(trial), 1) for name, value in fold.items()},
+        **trial.means,
+        **{f"{name}_fold_{number}": value for number, fold in enumerate(trial.folds, 1) for name, value in fold.items()},
         **{f"param_{name}": "" if value is None else value for name, value in trial.params.items()},
     }
 
@@ -92,16 +52,11 @@ def _row(place: int, trial: Trial) -> dict[str, Any]:
 def as_page(trials: Sequence[Trial], *, title: str) -> str:
     """The table as a page of its own."""
     in_order = ranked(trials)
-    shown = list(dict.fromkeys(name for trial in in_order for name in means(trial) if name != _COMPARED))
-    varied = [
-        name
-        for name in dict.fromkeys(name for t in in_order for name in t.params)
-        if name != "family" and _varies(in_order, name)
-    ]
-    heads = "".join(f'<th class="number">{escape(_words(name))}</th>' for name in (_COMPARED, *shown, "seconds"))
-    scale = _scale([value for trial in in_order for value in _compared(trial)])
-    body = "".join(_line(place, trial, shown, varied, scale) for place, trial in enumerate(in_order, 1))
-    n_given_up = sum(trial.state != "complete" for trial in in_order)
+    shown = list(dict.fromkeys(name for trial in in_order for name in trial.means if name != COMPARED))
+    heads = "".join(f'<th class="number">{escape(words(name))}</th>' for name in (COMPARED, *shown, "seconds"))
+    names, ends = varied(in_order), scale(in_order)
+    body = "".join(_line(place, trial, shown, names, ends) for place, trial in enumerate(in_order, 1))
+    n_given_up = sum(not trial.is_whole for trial in in_order)
     n_recipes = f"{len(in_order)} recipes" if len(in_order) > 1 else "One recipe"
     given_up = f", {n_given_up} of them given up early" if n_given_up else ""
     return (
@@ -114,24 +69,23 @@ def as_page(trials: Sequence[Trial], *, title: str) -> str:
     )
 
 
-def _line(place: int, trial: Trial, shown: list[str], varied: list[str], scale: tuple[float, float]) -> str:
-    kind = "given-up" if trial.state != "complete" else "best" if place == 1 else ""
-    figures = means(trial)
+def _line(place: int, trial: Trial, shown: list[str], names: list[str], ends: tuple[float, float]) -> str:
+    kind = "given-up" if not trial.is_whole else "best" if place == 1 else ""
+    figures = trial.means
     numbers = [_figure(trial.mean), *(_figure(figures.get(name)) for name in shown), f"{trial.seconds:,.1f}"]
     cells = "".join(f'<td class="number">{number}</td>' for number in numbers)
-    params = ", ".join(filter(None, (_parameter(name, trial.params.get(name)) for name in varied)))
-    state = "" if trial.state == "complete" else f"<small>{escape(trial.state)}</small>"
+    state = "" if trial.is_whole else f"<small>{escape(trial.state)}</small>"
     return (
         f'<tr class="{kind}"><td class="number">{place}</td><th scope="row">{escape(trial.name)}{state}</th>{cells}'
-        f'<td>{_strip(trial, scale)}</td><td class="params">{escape(params)}</td></tr>'
+        f'<td>{_strip(trial, ends)}</td><td class="params">{escape(parameters(trial, names))}</td></tr>'
     )
 
 
-def _strip(trial: Trial, scale: tuple[float, float]) -> str:
-    values = _compared(trial)
+def _strip(trial: Trial, ends: tuple[float, float]) -> str:
+    values = trial.compared
     if not values:
         return _NOTHING
-    least, most = scale
+    least, most = ends
     places = [6 + (value - least) / ((most - least) or 1) * (_WIDTH - 12) for value in (*values, sum(values) / len(values))]
     dots = "".join(f'<circle cx="{x:.1f}" cy="{_HEIGHT / 2}" r="3" fill="#0072b2" fill-opacity=".55"/>' for x in places[:-1])
     mean = f'<rect x="{places[-1] - 1:.1f}" width="2" height="{_HEIGHT}" fill="#18181b"/>'
@@ -139,38 +93,5 @@ def _strip(trial: Trial, scale: tuple[float, float]) -> str:
     return f'<svg width="{_WIDTH}" height="{_HEIGHT}" role="img" aria-label="{words}"><title>{words}</title>{dots}{mean}</svg>'
 
 
-def _compared(trial: Trial) -> list[float]:
-    return [fold[_COMPARED] for fold in folds(trial) if _COMPARED in fold]
-
-
-def _scale(values: Sequence[float]) -> tuple[float, float]:
-    return (min(values), max(values)) if values else (0.0, 1.0)
-
-
-def _varies(trials: Sequence[Trial], name: str) -> bool:
-    return len({repr(trial.params.get(name)) for trial in trials}) > 1
-
-
-def _parameter(name: str, value: Any) -> str:
-    """A parameter in words; a switch that is off, and what is not set, is not worth one.
-
-    >>> _parameter("mark_negation", True), _parameter("C", 0.31371), _parameter("stem", False)
-    ('mark negation', 'C 0.314', '')
-    """
-    if value is None or value is False:
-        return ""
-    if value is True:
-        return _words(name)
-    return f"{_words(name)} {f'{value:.3g}' if isinstance(value, float) else value}"
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
 def _figure(value: float | None) -> str:
-    return f"{value:.4f}" if value is not None and math.isfinite(value) else _NOTHING
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return f"{value:.4f}" if is_number(value) else _NOTHING

@@ -16,14 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_core.pipeline import n_cores
-from sentiment_core.registry.comparison import Trial, as_csv, as_page, folds, means, ranked
+from sentiment_core.registry.comparison import as_csv, as_page
 from sentiment_core.registry.plots import draw
+from sentiment_core.trials import Trial, ranked
 
 _TAG = "sentiment."
 # The server takes a thousand things in one call, a hundred of them parameters.
 _METRICS_A_CALL, _PARAMS_A_CALL = 800, 100
 _DIGEST_CHARS = 32
 _TAG_CHARS = 8_000  # what the server takes
+# Of a gate that was not judged only the limit is a figure.
+_GATE_FIGURES, _PASSED = ("figure", "limit", "passed"), {"passed": 1, "failed": 0}
 _FINISHED, _GIVEN_UP = "FINISHED", "KILLED"
 
 
@@ -33,10 +36,14 @@ def log_candidate(client: Any, run_id: str, candidate: Any, *, snapshot_key: str
     Args:
         client: MLflow's.
         run_id: the run of the retrain.
-        candidate: params, metrics, trials, curves and seconds; see `model.training.Candidate`.
+        candidate: params, metrics, trials, curves, seconds and reviews_per_second; see `model.training.Candidate`.
         snapshot_key: key of its training set in the bucket.
     """
-    figures = {**dict(flatten(candidate.metrics)), "learning_seconds": candidate.seconds}
+    figures = {
+        **dict(flatten(candidate.metrics)),
+        "learning_seconds": candidate.seconds,
+        "reviews_per_second": candidate.reviews_per_second,
+    }
     log_values(client, run_id, metrics=_once(figures), params=candidate.params, tags=_machine())
     if snapshot_key:
         _log_dataset(client, run_id, snapshot_key, candidate.metrics.get("data", {}))
@@ -62,10 +69,10 @@ def log_trials(client: Any, experiment_id: str, run_id: str, trials: Sequence[Tr
         child = client.create_run(
             experiment_id, run_name=trial.name, tags={**{_TAG + name: value for name, value in tags.items()}, **own}
         ).info.run_id
-        figures = {"mean": trial.mean, "seconds": trial.seconds, **means(trial)}
-        by_fold = [(f"fold_{name}", value, step) for step, fold in enumerate(folds(trial)) for name, value in fold.items()]
+        figures = {"mean": trial.mean, "seconds": trial.seconds, **trial.means}
+        by_fold = [(f"fold_{name}", value, step) for step, fold in enumerate(trial.folds) for name, value in fold.items()]
         log_values(client, child, metrics=[*_once(figures), *by_fold], params={"family": trial.family, **trial.params})
-        client.set_terminated(child, _FINISHED if trial.state == "complete" else _GIVEN_UP)
+        client.set_terminated(child, _FINISHED if trial.is_whole else _GIVEN_UP)
 
 
 def log_outcome(client: Any, run_id: str, *, outcome: str, reason: str, metrics: Mapping[str, Any]) -> None:
@@ -76,14 +83,15 @@ def log_outcome(client: Any, run_id: str, *, outcome: str, reason: str, metrics:
         run_id: the run of the retrain; it may have ended.
         outcome: promoted or held.
         reason: in words.
-        metrics: `gates`, a list of dicts with name, figure, limit and passed; the models' figures beside.
+        metrics: `gates`, a list of dicts with name, figure, limit, outcome (passed, failed or skipped: not judged), n and
+            sentence; the models' figures beside.
     """
     gates = metrics.get("gates") or []
     numbers = [
-        (f"gate_{gate['name']}_{part}", float(gate[part]), 0)
+        (f"gate_{gate['name']}_{part}", float(value), 0)
         for gate in gates
-        for part in ("figure", "limit", "passed")
-        if isinstance(gate.get(part), int | float)
+        for part, value in {**gate, "passed": _PASSED.get(gate["outcome"])}.items()
+        if part in _GATE_FIGURES and value is not None
     ]
     log_values(client, run_id, metrics=numbers, tags={"outcome": outcome, "reason": reason[:_TAG_CHARS]})
     log_files(client, run_id, {"gates.json": json.dumps({"outcome": outcome, "reason": reason, "gates": gates}, indent=2)})

@@ -13,7 +13,7 @@ from sentiment_core.domain import ModelRef
 from sentiment_core.errors import Permanent
 from sentiment_core.stages.retraining import read_files
 from sentiment_core.stages.services import Services
-from sentiment_core.stages.training_sets import read_snapshot
+from sentiment_core.stages.training_sets import classes_of, read_snapshot
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +40,7 @@ def evaluate_files(
     tell = tell or (lambda _: None)
     tell("reading the reviews")
     table = read_files(services, paths, columns, tell=tell)
-    opened = services.registry.open(services.registry.resolve(int(model) if model.isdigit() else model))
+    opened = services.registry.open(services.registry.resolve(model))
     if not len(table):
         raise Permanent(
             ", ".join(map(str, paths)), expected="labelled reviews", found="no row", remedy="name a file that has some"
@@ -67,7 +67,7 @@ def _learnt(services: Services, ref: ModelRef) -> set[str] | None:
     if ref.snapshot is None or not services.bucket.exists(ref.snapshot):
         return None
     snapshot = read_snapshot(services, ref.snapshot)
-    examples = prepare(snapshot, held_out_share=held_out_share(snapshot, services.policy.promotion))
+    examples = prepare(snapshot, held_out_share=held_out_share(snapshot, services.policy.promotion), classes=classes_of(snapshot))
     return set(map(normalise, examples.train["text"].to_pylist()))
 
 

@@ -42,8 +42,7 @@ def resolve_model(services: Services, night: Night) -> ModelRef:
     pinned = run_version(services.engine, night.run_id, night.window_date)
     if pinned is None and night.model == "as-of":
         pinned = as_of_version(services.engine, night.window_date, night.scheduled_at)
-    which: str | int = pinned or ("champion" if night.model == "as-of" else night.model)
-    ref = services.registry.resolve(int(which) if str(which).isdigit() else which)
+    ref = services.registry.resolve(pinned or ("champion" if night.model == "as-of" else night.model))
     start_run(services.engine, window_date=night.window_date, run_id=night.run_id, model_version=ref.version)
     return ref
 

@@ -43,10 +43,11 @@ def current_champion(services: Services) -> ModelRef | None:
         champion = services.registry.resolve("champion")
     except NoModel:
         return None
-    return _certain(champion)
+    return certain(champion)
 
 
-def _certain(ref: ModelRef) -> ModelRef:
+def certain(ref: ModelRef) -> ModelRef:
+    """What MLflow itself has said; raises Transient for what only the cache remembers."""
     if ref.is_degraded:
         raise Transient(
             "registry",
@@ -108,19 +109,18 @@ def conclude(
                 services, candidate.version, outcome, reason,
                 run_id=run_id, snapshot=candidate.snapshot, metrics=comparison["metrics"],
             )  # fmt: skip
-    gates = [{**gate, "passed": int(gate["outcome"] != "failed")} for gate in comparison["metrics"]["gates"]]
-    services.registry.log_outcome(candidate, outcome=outcome, reason=reason, metrics={**comparison["metrics"], "gates": gates})
+    services.registry.log_outcome(candidate, outcome=outcome, reason=reason, metrics=comparison["metrics"])
     return {"model_version": candidate.version, "outcome": outcome, "reason": reason}
 
 
 def _decided(services: Services, candidate: ModelRef, run_id: str) -> tuple[str, str] | None:
     """What this run has written down already."""
-    from sentiment_core.store.records import events
+    from sentiment_core.store.records import decisions
 
     return next(
         (
             (event["event"], event["reason"])
-            for event in events(services.engine)
+            for event in decisions(services.engine)
             if (event["run_id"], event["model_version"]) == (run_id, candidate.version) and event["event"] in ("promoted", "held")
         ),
         None,
@@ -146,13 +146,13 @@ def promote(services: Services, which: str | int, *, run_id: str, reason: str) -
     Raises:
         Permanent: no such version, or its files are not to be trusted; the champion stays.
     """
-    from sentiment_core.store.records import champion_lock, events
+    from sentiment_core.store.records import champion_lock, decisions
 
-    ref = _certain(services.registry.resolve(which))
+    ref = certain(services.registry.resolve(which))
     services.registry.open(ref)  # a version that cannot be loaded would stop the next night
     with champion_lock(services.engine):
         before = current_champion(services)
-        is_known = line_of_champions(events(services.engine))[-1:] == [ref.version]
+        is_known = line_of_champions(decisions(services.engine))[-1:] == [ref.version]
         if before and before.version == ref.version and is_known:
             return {"model_version": ref.version, "outcome": "unchanged", "previous": ref.version, "reason": "champion already"}
         services.registry.set_alias("champion", ref.version)
@@ -171,11 +171,11 @@ def roll_back(services: Services, *, run_id: str, reason: str) -> dict[str, Any]
     Raises:
         Permanent: there is none; the champion stays.
     """
-    from sentiment_core.store.records import champion_lock, events
+    from sentiment_core.store.records import champion_lock, decisions
 
     with champion_lock(services.engine):
         current = current_champion(services)
-        line = line_of_champions(events(services.engine))
+        line = line_of_champions(decisions(services.engine))
         target = _last_good(services, line, current.version if current else None)
         if current is None or target is None:
             raise Permanent(
@@ -197,7 +197,7 @@ def _last_good(services: Services, line: list[int], current: int | None) -> Mode
     for version in reversed(line):
         if version != current:
             try:
-                return _certain(services.registry.resolve(version))
+                return certain(services.registry.resolve(version))
             except NoModel:
                 continue  # somebody deleted it
     return None

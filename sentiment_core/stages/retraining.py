@@ -6,7 +6,6 @@ of `training_sets`, who is champion and why that of `promotion`. A hold is a nor
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,12 +71,20 @@ def train_candidate(services: Services, *, snapshot: str, run_id: str, reason: s
 
 
 def _train(services: Services, *, snapshot: str, run_id: str, reason: str, tell: Tell | None) -> tuple[ModelRef, dict[str, Any]]:
+    from sentiment_core.families import installed_families
     from sentiment_core.model.training import train
     from sentiment_core.store.engine import search_storage
 
     table = read_snapshot(services, snapshot)
     storage = search_storage(services.settings.database_url)
-    candidate = train(table, policy=services.policy, classes=classes_of(table), progress=tell, storage=storage)
+    candidate = train(
+        table,
+        policy=services.policy,
+        classes=classes_of(table),
+        progress=tell,
+        storage=storage,
+        families=installed_families(),
+    )
     registered = next(
         (item for item in services.registry.versions() if (item["run"], item["snapshot"]) == (run_id, snapshot)), None
     )
@@ -88,7 +95,7 @@ def _train(services: Services, *, snapshot: str, run_id: str, reason: str, tell:
             candidate, snapshot_key=snapshot, code_version=promotion.code_version(), run_name=run_id, description=reason
         )
     services.registry.set_alias("challenger", ref.version)
-    tried = {"trials": [asdict(trial) for trial in candidate.trials]}
+    tried = {"trials": [trial.to_json() for trial in candidate.trials]}
     promotion.record(
         services, ref.version, "registered", reason, run_id=run_id, snapshot=snapshot, metrics=candidate.metrics | tried
     )

@@ -1,36 +1,31 @@
 """A challenger beside the champion: it scores the night's objects once more, and nobody but an analyst sees it.
 
-For as many nights as the policy says, and never at the night's cost: it runs when everything is published, nothing
-waits for it, and whatever goes wrong is told and not raised.
+For as many nights as the policy says, and never at the night's cost: it runs when everything is published and nothing
+waits for it. What goes wrong is raised as everywhere else, so that it is seen and tried again; that a night is not
+judged by it is the DAG's business.
 """
 
-import logging
 from contextlib import closing
 from typing import Any
 
 from sentiment_core import memory
 from sentiment_core.domain import ModelRef
 from sentiment_core.stages.night import batches_of, score_ahead
+from sentiment_core.stages.promotion import certain
 from sentiment_core.stages.services import Services
 from sentiment_core.stages.window import Night
-
-log = logging.getLogger(__name__)
 
 
 def score_shadow(services: Services, night: Night) -> dict[str, Any]:
     """Score the night's objects with the challenger, into score_history only.
 
-    Returns outcome (`scored`, `none`: there is nothing to do, `failed`), reason, model_version, n_objects, n_scored and
-    n_agreed, the reviews on which challenger and champion say the same.
+    Returns outcome (`scored`, or `none`: there is nothing to do), reason, model_version, n_objects, n_scored and n_agreed,
+    the reviews on which challenger and champion say the same.
+
+    Raises:
+        Transient: MLflow is away, so that nobody knows who is challenger; an object has changed since it was scored.
+        Permanent: the challenger's files are not to be trusted.
     """
-    try:
-        return _score_shadow(services, night)
-    except Exception as error:  # the night is done and must not fail for this: the reason is its outcome
-        log.exception("the challenger has not scored %s to its end", night.window_date)
-        return {"outcome": "failed", "reason": f"{type(error).__name__}: {error}"}
-
-
-def _score_shadow(services: Services, night: Night) -> dict[str, Any]:
     from sentiment_core.store.shadow import keep_shadow, shadow_nights, waiting_objects
 
     challenger = _challenger(services, night)
@@ -73,6 +68,6 @@ def _challenger(services: Services, night: Night) -> ModelRef | str:
         challenger, champion = services.registry.resolve("challenger"), services.registry.resolve("champion")
     except NoModel as error:
         return str(error)
-    if challenger.is_degraded or champion.is_degraded:
-        return "MLflow is away: nobody knows who is challenger"
+    certain(challenger)
+    certain(champion)
     return "the challenger is champion" if challenger.version == champion.version else challenger

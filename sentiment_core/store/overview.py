@@ -68,7 +68,11 @@ class ModelEvent:
     event: str
     """registered, promoted, held or rolled_back."""
     reason: str
-    metrics: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+    """On the held-out reviews of its training, or of its comparison with the champion."""
+    has_gates: bool = False
+    has_trials: bool = False
+    """Whether gates of a comparison, or trials of a search, are kept with it: `list_gates`, `list_trials`."""
     snapshot: str | None = None
     code_version: str | None = None
     run_id: str | None = None
@@ -100,13 +104,28 @@ def find_check(engine: Engine, check_id: int) -> Check | None:
 
 
 def list_events(engine: Engine, *, limit: int) -> list[ModelEvent]:
-    """What happened to model versions last, oldest first.
+    """What happened to model versions last, oldest first; without gates and trials, which are large.
 
     Raises:
         Transient, Permanent: as `engine.translate` judges.
     """
     rows = _ask(engine, "overview.events", {"n_events": limit})
     return [ModelEvent(**row._mapping) for row in reversed(rows)]  # noqa: SLF001
+
+
+def list_gates(engine: Engine, event_id: int) -> list[dict[str, Any]]:
+    """The gates of the comparison behind an event; raises as `list_events`."""
+    return _parts(engine, event_id, "gates")
+
+
+def list_trials(engine: Engine, event_id: int) -> list[dict[str, Any]]:
+    """What the search behind an event tried; raises as `list_events`."""
+    return _parts(engine, event_id, "trials")
+
+
+def _parts(engine: Engine, event_id: int, part: str) -> list[dict[str, Any]]:
+    rows = _ask(engine, "overview.event_parts", {"event_id": event_id, "part": part})
+    return list(rows[0][0]) if rows else []
 
 
 def _ask(engine: Engine, name: str, values: dict[str, Any]) -> list[Row[Any]]:

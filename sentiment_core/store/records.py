@@ -228,6 +228,11 @@ def events(engine: Engine) -> list[dict[str, Any]]:
     return _read(engine, "events")
 
 
+def decisions(engine: Engine) -> list[dict[str, Any]]:
+    """Who was promoted, held and rolled back, in order: model_version, event, reason and run_id, without the figures."""
+    return _read(engine, "decisions")
+
+
 def _read(engine: Engine, name: str, **values: Any) -> list[dict[str, Any]]:
     with engine.connect() as connection:
         return [dict(row) for row in connection.execute(statement(f"records.{name}"), values).mappings()]

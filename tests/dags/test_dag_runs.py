@@ -1,6 +1,7 @@
 """The DAGs run in-process (`dag.test()`) against the embedded PostgreSQL, S3 and MLflow."""
 
 import json
+import re
 from datetime import date, timedelta
 
 import pytest
@@ -98,6 +99,41 @@ def test_drift_sets_nothing_off_where_the_run_may_not(run, connected, trained_mo
     _, tasks = run("score_reviews", date=str(DAY), allow_retrain=False)
     assert tasks["set_off_retrain"] == "skipped"
     assert retrains == []
+
+
+@pytest.fixture
+def challenger(connected, trained_model, tmp_path, monkeypatch):
+    """Version 2, which scores beside version 1 for two nights."""
+    policy = connected.settings.policy_path.read_text(encoding="utf-8")
+    changed = re.sub(r"^shadow_nights = 0", "shadow_nights = 2", policy, flags=re.MULTILINE)
+    assert changed != policy
+    (tmp_path / "policy.toml").write_text(changed, encoding="utf-8")
+    monkeypatch.setenv("SENTIMENT_POLICY", str(tmp_path / "policy.toml"))
+    champion, challenger = trained_model(connected), trained_model(connected)
+    connected.registry.set_alias("champion", champion.version)
+    connected.registry.set_alias("challenger", challenger.version)
+    return challenger
+
+
+def test_a_challenger_scores_the_night_in_its_shadow(run, connected, challenger, retrains):
+    deliver(connected, generate(300, domain="films", seed=7, day=DAY))
+    state, tasks = run("score_reviews", date=str(DAY))
+    assert (state, tasks["score_shadow"], tasks["leave_shadow"]) == (DagRunState.SUCCESS, "success", "success")
+    assert rows(connected, "select model_version, count(*) from sentiment.scored_reviews group by 1") == [(1, 300)]
+    beside = rows(connected, "select distinct model_version, run_id like 'shadow__%' from sentiment.score_history")
+    assert beside == [(challenger.version, True)]
+    assert rows(connected, "select count(*) from sentiment.score_history") == [(300,)]
+
+
+def test_a_challenger_that_fails_is_seen_and_the_night_goes_on(run, connected, challenger, retrains):
+    with connected.registry._mlflow("test") as client:
+        client.set_model_version_tag(connected.registry.name, str(challenger.version), "sentiment.digest", "0" * 64)
+    deliver(connected, generate(300, domain="films", seed=7, day=DAY))
+    state, tasks = run("score_reviews", date=str(DAY))
+    assert (state, tasks["score_shadow"], tasks["record_failure"]) == (DagRunState.SUCCESS, "failed", "skipped")
+    assert tasks["check_drift"] == "success"
+    assert rows(connected, "select status, n_scored from sentiment.scoring_runs") == [("succeeded", 300)]
+    assert rows(connected, "select count(*) from sentiment.score_history") == [(0,)]
 
 
 def test_without_a_model_the_run_fails_at_once_and_says_so(run, connected):

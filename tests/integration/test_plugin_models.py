@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment_core.store.overview import ModelEvent
+from sentiment_core.store.engine import connect
+from sentiment_core.store.overview import ModelEvent, list_events, list_gates, list_trials
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FIGURES = {"n": 2412, "accuracy": 0.9123, "macro_f1": 0.9081, "ece": 0.0123}
@@ -58,7 +59,7 @@ def events(*happened):
             model_version=version,
             event=what,
             reason=f"reason {number}",
-            metrics=rest[0] if rest else {},
+            **(rest[0] if rest else {}),
         )
         for number, (version, what, *rest) in enumerate(happened, 1)
     ]
@@ -116,34 +117,36 @@ def test_a_version_that_was_rolled_back_says_why(models):
 
 
 def test_failed_gates_come_first_and_figures_read_well(models):
-    (version,) = models.versions(events((1, "registered", {"test": FIGURES}), (1, "held", {"gates": GATES})))
-    assert [(gate.name, gate.outcome, gate.figure, gate.limit, gate.n) for gate in version.gates] == [
+    assert [(gate.name, gate.outcome, gate.figure, gate.limit, gate.n) for gate in models.gate_rows(GATES)] == [
         ("negation", "failed", "0.97", "0.95", "48"),
         ("better on fresh", "passed", "0.0023", "0.05", "312"),
         ("floor neutral", "skipped", models.NOTHING, "0.3", "4"),
     ]
-    assert version.figures == FIGURES
 
 
-@pytest.mark.parametrize(
-    ("said", "outcome"),
-    [({"passed": True}, "passed"), ({"passed": False}, "failed"), ({"is_passed": True}, "passed"), ({}, "failed")],
-)
-def test_a_gate_that_says_yes_or_no_is_read_as_well(models, said, outcome):
+def test_figures_are_those_of_the_training_and_parts_those_of_the_latest_event_that_has_them(models):
+    others = {**FIGURES, "accuracy": 0.5}
     (version,) = models.versions(
-        events((1, "held", {"gates": [{"name": "a", "figure": 1, "limit": 2, "sentence": "s", **said}]}))
+        events(
+            (1, "registered", {"figures": FIGURES, "has_trials": True}),
+            (1, "held", {"figures": others, "has_gates": True}),
+            (1, "held"),
+        )
     )
-    assert version.gates[0].outcome == outcome
+    assert version.figures == FIGURES
+    assert (version.search.event_id, version.decision.event_id) == (1, 2)
+    (version,) = models.versions(events((1, "held", {"figures": others})))
+    assert (version.figures, version.search, version.decision) == (others, None, None)
 
 
 def test_recipes_come_with_the_best_first_and_say_what_differs(models):
-    (version,) = models.versions(events((1, "registered", {"trials": TRIALS})))
-    assert [(row.place, row.name, row.is_whole, row.mean, row.parameters) for row in version.recipes] == [
+    found = models.recipe_rows(TRIALS)
+    assert [(row.place, row.name, row.is_whole, row.mean, row.parameters) for row in found] == [
         (1, "2-nb", True, "0.2600", "C 30"),
         (2, "0-logistic", True, "0.3100", "C 1, stem"),
         (3, "1-svm", False, "0.2100", "C 9.5"),
     ]
-    ends = [dot for row in version.recipes for dot in row.strip.dots]
+    ends = [dot for row in found for dot in row.strip.dots]
     assert (min(ends), max(ends)) == (4.0, models.STRIP_WIDTH - 4.0)
 
 
@@ -168,6 +171,24 @@ def test_the_page_says_who_is_champion_and_why_the_challenger_is_not(pages):
     assert "Failed negation fails 47 of 48 0.97 0.95 48 Passed better on fresh more often right 0.0023 0.05 312" in page
     assert "Recipes tried for version 2" in page
     assert re.search(r"1 2-nb Challenger 0\.2600 .* 2 0-logistic 0\.3100 .* 3 1-svm given up early 0\.2100", page)
+
+
+def test_the_list_of_events_leaves_out_what_no_list_shows(pages):
+    """Gates and trials of years would be megabytes a view."""
+    story(pages)
+    engine = connect(pages.database_url, role=None)
+    found = list_events(engine, limit=100)
+    assert [(event.has_gates, event.has_trials) for event in found] == [
+        (False, False),
+        (False, False),
+        (False, True),
+        (True, False),
+    ]
+    assert found[0].figures == FIGURES
+    assert not {"metrics", "gates", "trials"} & vars(found[-1]).keys()
+    assert list_gates(engine, found[-1].event_id) == GATES
+    assert list_trials(engine, found[2].event_id) == TRIALS
+    assert list_gates(engine, found[0].event_id) == list_trials(engine, 0) == []
 
 
 def test_a_version_has_a_page_with_all_that_happened_to_it(pages):

@@ -17,6 +17,7 @@ from sqlalchemy import text
 from sentiment_core import cli
 from sentiment_core.errors import Permanent, Transient
 from sentiment_core.registry import Registry
+from sentiment_core.reviews.bucket import ObjectChanged
 from sentiment_core.reviews.layout import incoming_prefix
 from sentiment_core.stages import promotion
 from sentiment_core.stages.night import score_window
@@ -343,7 +344,7 @@ def test_after_its_nights_a_challenger_scores_no_more(challenged):
     assert rows(challenged, "select count(*) from sentiment.score_history") == [(2,)]
 
 
-@pytest.mark.parametrize("why", ["policy", "backfill", "champion", "alias", "mlflow"])
+@pytest.mark.parametrize("why", ["policy", "backfill", "champion", "alias"])
 def test_there_is_nothing_to_do_in_the_shadow(challenged, why):
     services, kind = challenged, "scheduled"
     deliver(services, "r1")
@@ -354,25 +355,30 @@ def test_there_is_nothing_to_do_in_the_shadow(challenged, why):
         kind = "backfill"
     elif why == "champion":
         services.registry.set_alias("challenger", 3)
-    elif why == "alias":
+    else:
         with services.registry._mlflow("test") as client:
             client.delete_registered_model_alias(services.registry.name, "challenger")
-    else:
-        services.registry.open(services.registry.resolve("challenger"))
-        services = replace(services, settings=replace(services.settings, mlflow_tracking_uri="http://127.0.0.1:9"))
-        shadowing(services, 2)
     done = score_shadow(services, night(kind=kind))
-    assert (done["outcome"] in ("none", "failed"), bool(done["reason"])) == (True, True)
-    assert done["outcome"] == "none" or why == "mlflow"
+    assert (done["outcome"], bool(done["reason"])) == ("none", True)
     assert rows(challenged, "select count(*) from sentiment.score_history") == [(0,)]
 
 
-def test_what_goes_wrong_in_the_shadow_is_told_and_not_raised(challenged, monkeypatch):
+def test_while_mlflow_is_away_nobody_scores_in_the_shadow_of_what_the_cache_remembers(challenged):
+    deliver(challenged, "r1")
+    score_window(challenged, DAY)
+    challenged.registry.open(challenged.registry.resolve("challenger"))
+    away = replace(challenged, settings=replace(challenged.settings, mlflow_tracking_uri="http://127.0.0.1:9"))
+    with pytest.raises(Transient, match="MLflow"):
+        score_shadow(shadowing(away, 2), night())
+    assert rows(challenged, "select count(*) from sentiment.score_history") == [(0,)]
+
+
+def test_what_cannot_be_scored_in_the_shadow_is_raised_and_done_when_it_is_tried_again(challenged):
     deliver(challenged, "r1")
     score_window(challenged, DAY)
     deliver(challenged, "r2")  # what was scored is no longer there to be read
-    done = score_shadow(challenged, night())
-    assert (done["outcome"], "ObjectChanged" in done["reason"]) == ("failed", True)
+    with pytest.raises(ObjectChanged):
+        score_shadow(challenged, night())
     assert rows(challenged, "select count(*) from sentiment.score_history") == [(0,)]
     assert score_window(challenged, DAY)["n_scored"] == 1
     assert score_shadow(challenged, night())["n_scored"] == 1

@@ -38,22 +38,6 @@ def champion(services, trained_model, monkeypatch):
     return services
 
 
-def contents(form: str, rows: list[dict]) -> bytes:
-    if form.startswith("parquet"):
-        sink = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows), sink)
-        return sink.getvalue()
-    if form.startswith("jsonl"):
-        data = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
-    else:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-        data = text.getvalue().encode()
-    return gzip.compress(data) if form.endswith(".gz") else data
-
-
 def table_of(path: Path) -> pa.Table:
     if path.suffix == ".parquet":
         return pq.read_table(path)
@@ -70,7 +54,7 @@ def run(*arguments: object) -> int:
 
 
 @pytest.mark.parametrize("form", ["parquet", "jsonl", "jsonl.gz", "csv", "csv.gz"])
-def test_every_format_in_gives_the_same_scores_in_every_format_out(champion, tmp_path, form, capsys):
+def test_every_format_in_gives_the_same_scores_in_every_format_out(champion, tmp_path, form, capsys, contents):
     rows = [{"review_id": f"r{n}", "text": f"{TEXTS[n % 3]} {n}", "product_id": f"p{n % 2}", "colour": n} for n in range(9000)]
     expected = champion.registry.open(champion.registry.resolve("champion")).estimator.predict_proba(
         [row["text"] for row in rows]
@@ -140,7 +124,7 @@ def test_bad_texts_of_other_formats_do_too(champion, tmp_path, form):
     assert scored["review_id"].to_pylist() == list(range(len(expected)))
 
 
-def test_ids_and_times_are_kept_as_they_came(champion, tmp_path):
+def test_ids_and_times_are_kept_as_they_came(champion, tmp_path, contents):
     ids = ["=1+1", "@x", "-5", " blank ", "a,b", 'quote"', "line\nbreak", "r", "r", "é"]
     rows = [{"review_id": key, "text": "fine", "created_at": "yesterday, I think"} for key in ids]
     (tmp_path / "in.csv").write_bytes(contents("csv", rows))
@@ -158,13 +142,13 @@ def test_ids_and_times_are_kept_as_they_came(champion, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
-def test_without_ids_a_row_is_known_by_its_place(champion, tmp_path, form):
+def test_without_ids_a_row_is_known_by_its_place(champion, tmp_path, form, contents):
     (tmp_path / f"in.{form}").write_bytes(contents(form, [{"text": text} for text in TEXTS]))
     assert run(tmp_path / f"in.{form}", tmp_path / "out.csv") == 0
     assert table_of(tmp_path / "out.csv")["review_id"].to_pylist() == ["0", "1", "2"]
 
 
-def test_what_cannot_be_done_is_said_and_leaves_what_was_there(champion, tmp_path, capsys):
+def test_what_cannot_be_done_is_said_and_leaves_what_was_there(champion, tmp_path, capsys, contents):
     good, target = tmp_path / "in.csv", tmp_path / "out.csv"
     good.write_bytes(b"text\nfine\n")
     target.write_bytes(b"precious")
@@ -229,7 +213,7 @@ def shell(script: str, folder: Path, data: bytes = b"") -> tuple[int, bytes, str
     return done.returncode, done.stdout, done.stderr.decode()
 
 
-def test_a_pipe_in_and_a_pipe_out(champion, tmp_path):
+def test_a_pipe_in_and_a_pipe_out(champion, tmp_path, contents):
     rows = [{"review_id": f"r{n}", "text": TEXTS[n % 3]} for n in range(5000)]
     for form, option in (("jsonl", ""), ("jsonl.gz", ""), ("csv", "--format csv"), ("parquet", "--format parquet")):
         status, out, err = shell(f"cat | {COMMAND} - - {option} --json", tmp_path, contents(form, rows))
@@ -239,7 +223,7 @@ def test_a_pipe_in_and_a_pipe_out(champion, tmp_path):
         assert json.loads(err)["rows"] == 5000
 
 
-def test_a_reader_that_has_read_enough_ends_it_quietly(champion, tmp_path):
+def test_a_reader_that_has_read_enough_ends_it_quietly(champion, tmp_path, contents):
     rows = [{"review_id": f"r{n}", "text": TEXTS[n % 3]} for n in range(15_000)]
     (tmp_path / "in.jsonl").write_bytes(contents("jsonl", rows))
     _, out, err = shell(f"cat in.jsonl | {COMMAND} - - | head -3", tmp_path)
@@ -247,7 +231,7 @@ def test_a_reader_that_has_read_enough_ends_it_quietly(champion, tmp_path):
     assert err == ""
 
 
-def test_a_killed_run_leaves_nothing_under_the_final_name(champion, tmp_path):
+def test_a_killed_run_leaves_nothing_under_the_final_name(champion, tmp_path, contents):
     command = [sys.executable, "-m", "sentiment_core.cli", "score-file", "-", "out.csv"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=tmp_path) as process:
         assert process.stdin
@@ -261,7 +245,7 @@ def test_a_killed_run_leaves_nothing_under_the_final_name(champion, tmp_path):
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_a_terminal_shows_rows_rates_and_time_left(champion, tmp_path):
+def test_a_terminal_shows_rows_rates_and_time_left(champion, tmp_path, contents):
     rows = [{"review_id": f"r{n}", "text": f"{TEXTS[n % 3]} {n}"} for n in range(25_000)]
     (tmp_path / "in.jsonl").write_bytes(contents("jsonl", rows))
     ours, theirs = pty.openpty()

@@ -2,61 +2,67 @@
 
 import csv
 import io
+import json
+import math
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment_core.registry.comparison import as_csv, as_page, folds, means, ranked
+from sentiment_core.registry.comparison import as_csv, as_page
 from sentiment_core.registry.plots import draw
+from sentiment_core.trials import Trial, parameters, ranked, varied
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tried:
-    name: str
-    mean: float
-    state: str = "complete"
-    family: str = "logistic"
-    seconds: float = 1.5
-    params: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
+def trial(**values):
+    return Trial(**{"family": "logistic", "seconds": 1.5, "state": "complete", "params": {}, "metrics": {}, **values})
 
 
 def tried(name, *losses, **more):
     per_fold = [{"log_loss": loss, "accuracy": 1 - loss} for loss in losses]
     mean = sum(losses) / len(losses)
-    return Tried(name=name, mean=mean, metrics={"folds": per_fold, "log_loss": mean, "accuracy": 1 - mean}, **more)
+    return trial(name=name, mean=mean, metrics={"folds": per_fold, "log_loss": mean, "accuracy": 1 - mean}, **more)
 
 
 TRIALS = [
     tried("0-logistic", 0.30, 0.34, params={"C": 1.0, "stem": True, "class_weight": None}),
-    Tried(name="1-svm", mean=0.20, state="pruned", family="svm", params={"C": 9.0, "stem": True}, metrics={"folds": [{"log_loss": 0.2}], "log_loss": 0.2}),
+    trial(name="1-svm", mean=0.20, state="pruned", family="svm", params={"C": 9.0, "stem": True}, metrics={"folds": [{"log_loss": 0.2}], "log_loss": 0.2}),
     tried("2-<b>nb</b>", 0.25, 0.27, family="nb", params={"C": 30.0, "stem": True, "class_weight": None}),
 ]  # fmt: skip
 
 
 def test_the_best_comes_first_and_what_was_given_up_last():
-    assert [trial.name for trial in ranked(TRIALS)] == ["2-<b>nb</b>", "0-logistic", "1-svm"]
+    assert [one.name for one in ranked(TRIALS)] == ["2-<b>nb</b>", "0-logistic", "1-svm"]
 
 
 @given(st.lists(st.tuples(st.floats(allow_nan=True), st.sampled_from(["complete", "pruned", "fail"])), max_size=20))
 def test_ranking_keeps_every_trial_whatever_its_mean(values):
-    trials = [Tried(name=str(number), mean=mean, state=state) for number, (mean, state) in enumerate(values)]
+    trials = [trial(name=str(number), mean=mean, state=state) for number, (mean, state) in enumerate(values)]
     found = ranked(trials)
-    assert sorted(trial.name for trial in found) == sorted(trial.name for trial in trials)
-    whole = [trial.mean for trial in found if trial.state == "complete" and abs(trial.mean) < float("inf")]
+    assert sorted(one.name for one in found) == sorted(one.name for one in trials)
+    whole = [one.mean for one in found if one.is_whole and abs(one.mean) < float("inf")]
     assert whole == sorted(whole)
-    assert [trial.state == "complete" for trial in found] == sorted((t.state == "complete" for t in found), reverse=True)
+    assert [one.is_whole for one in found] == sorted((one.is_whole for one in found), reverse=True)
 
 
 def test_figures_are_those_of_all_folds_and_of_each():
-    assert means(TRIALS[0]) == {"log_loss": pytest.approx(0.32), "accuracy": pytest.approx(0.68)}
-    assert folds(TRIALS[0])[1] == {"log_loss": 0.34, "accuracy": pytest.approx(0.66)}
+    assert TRIALS[0].means == {"log_loss": pytest.approx(0.32), "accuracy": pytest.approx(0.68)}
+    assert TRIALS[0].folds[1] == {"log_loss": 0.34, "accuracy": pytest.approx(0.66)}
+
+
+def test_a_trial_comes_back_out_of_the_json_it_was_kept_as():
+    for one in TRIALS:
+        assert Trial.from_json(json.loads(json.dumps(one.to_json()))) == one
+    assert math.isnan(Trial.from_json({**TRIALS[0].to_json(), "mean": None}).mean), "JSON has no word for it"
+
+
+def test_parameters_are_told_where_trials_differ_in_them():
+    assert varied(TRIALS) == ["C"], "what is not set is the same everywhere"
+    assert [parameters(one, varied(TRIALS)) for one in TRIALS] == ["C 1", "C 9", "C 30"]
+    assert varied(TRIALS[:1]) == []
 
 
 def test_the_csv_reads_back_with_a_row_a_trial_and_the_same_columns():

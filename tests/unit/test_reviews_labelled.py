@@ -1,13 +1,8 @@
 """What a column of labels means, whatever the file: never guessed."""
 
-import csv
-import gzip
 import io
-import json
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,24 +17,12 @@ LIMITS = read_policy(Path(REPOSITORY) / "include" / "policy.toml").reading
 FORMS = ["parquet", "jsonl", "jsonl.gz", "csv", "csv.gz"]
 
 
-def contents(form: str, rows: list[dict]) -> bytes:
-    if form == "parquet":
-        sink = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows), sink)
-        return sink.getvalue()
-    if form.startswith("jsonl"):
-        data = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
-    else:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-        data = text.getvalue().encode()
-    return gzip.compress(data) if form.endswith(".gz") else data
+@pytest.fixture(scope="session")
+def read(contents):
+    def read_rows(form: str, rows: list[dict], **columns):
+        return read_labelled(io.BytesIO(contents(form, rows)), f"some/file.{form}", Columns(**columns), LIMITS)
 
-
-def read(form: str, rows: list[dict], **columns):
-    return read_labelled(io.BytesIO(contents(form, rows)), f"some/file.{form}", Columns(**columns), LIMITS)
+    return read_rows
 
 
 def labelled(values, name="label"):
@@ -64,7 +47,7 @@ def labels_of(found):
         ("rating", [1.0, 5.0], ["negative", "positive"]),
     ],
 )
-def test_a_label_means_the_same_in_every_format(form, name, values, meant):
+def test_a_label_means_the_same_in_every_format(form, name, values, meant, read):
     found = read(form, labelled(values, name))
     assert labels_of(found) == meant
     assert found.table.schema.equals(schema.SNAPSHOT)
@@ -72,7 +55,7 @@ def test_a_label_means_the_same_in_every_format(form, name, values, meant):
     assert set(found.table["origin"].to_pylist()) == {"standing"}
 
 
-def test_stars_of_three_make_no_third_class_and_a_neutral_label_does():
+def test_stars_of_three_make_no_third_class_and_a_neutral_label_does(read):
     assert not read("jsonl", labelled([1, 3, 5], "rating")).has_neutral
     assert read("jsonl", labelled(["negative", "neutral"])).has_neutral
 
@@ -91,7 +74,7 @@ def test_stars_of_three_make_no_third_class_and_a_neutral_label_does():
         ("stars", [1, 5], "5"),
     ],
 )
-def test_labels_on_another_scale_are_refused_with_what_was_found(form, name, values, shown):
+def test_labels_on_another_scale_are_refused_with_what_was_found(form, name, values, shown, read):
     with pytest.raises(Permanent, match="no other scale is guessed") as refused:
         read(form, labelled(values, name), label=name)
     found = refused.value.found.replace("'", "")
@@ -100,7 +83,7 @@ def test_labels_on_another_scale_are_refused_with_what_was_found(form, name, val
 
 
 @pytest.mark.parametrize("form", ["parquet", "jsonl", "csv"])
-def test_without_a_name_the_first_column_with_labels_is_taken(form):
+def test_without_a_name_the_first_column_with_labels_is_taken(form, read):
     rows = [{"text": "a", "rating": 9, "positive": 1}, {"text": "b", "rating": 2, "positive": 0}]
     assert labels_of(read(form, rows)) == ["positive", "negative"]
     with pytest.raises(Permanent, match="column rating"):
@@ -117,7 +100,7 @@ def test_without_a_name_the_first_column_with_labels_is_taken(form):
         ({}, "label or positive or rating"),
     ],
 )
-def test_a_missing_column_is_named_with_what_to_do(form, columns, words):
+def test_a_missing_column_is_named_with_what_to_do(form, columns, words, read):
     rows = [{"text": "a", "kind": "positive"} | ({"label": 1} if columns else {})]
     with pytest.raises(Permanent, match=words) as refused:
         read(form, rows, **columns)
@@ -125,7 +108,7 @@ def test_a_missing_column_is_named_with_what_to_do(form, columns, words):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_rows_without_a_label_or_a_text_are_left_out_and_counted(form):
+def test_rows_without_a_label_or_a_text_are_left_out_and_counted(form, read):
     rows = [
         {"text": "good", "label": "positive"}, {"text": "bad", "label": "negative"}, {"text": "hm", "label": None},
         {"text": " ", "label": "positive"}, {"text": "so so", "label": ""},
@@ -137,18 +120,18 @@ def test_rows_without_a_label_or_a_text_are_left_out_and_counted(form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_columns_may_have_any_name(form):
+def test_columns_may_have_any_name(form, read):
     rows = [{"id": 1, "body": "good", "verdict": True, "film": "f1", "text": "not this", "review_id": f"r{n}"} for n in range(3)]
     found = read(form, rows, text="body", label="verdict", product="film").table.to_pylist()
     assert {(row["text"], row["label"], row["product_id"]) for row in found} == {("good", "positive", "f1")}
     assert [row["review_id"] for row in found] == ["r0", "r1", "r2"]
 
 
-def test_a_row_without_an_id_gets_its_place_in_the_file():
+def test_a_row_without_an_id_gets_its_place_in_the_file(read):
     assert read("csv", labelled([0, 1])).table["review_id"].to_pylist() == ["file-0", "file-1"]
 
 
-def test_long_files_come_in_many_batches_and_stay_in_order():
+def test_long_files_come_in_many_batches_and_stay_in_order(read):
     values = [number % 2 for number in range(3 * LIMITS.batch_rows + 5)]
     for form in ("parquet", "jsonl", "csv"):
         found = read(form, labelled(values))
@@ -156,8 +139,8 @@ def test_long_files_come_in_many_batches_and_stay_in_order():
         assert len(set(found.table["review_id"].to_pylist())) == len(values)
 
 
-@given(st.lists(st.sampled_from(["negative", "neutral", "positive", None]), min_size=1).filter(any))
-def test_no_label_is_lost_or_invented(values):
+@given(values=st.lists(st.sampled_from(["negative", "neutral", "positive", None]), min_size=1).filter(any))
+def test_no_label_is_lost_or_invented(read, values):
     found = read("parquet", labelled(values))
     assert labels_of(found) == [value for value in values if value]
     assert found.n_unlabelled == values.count(None)

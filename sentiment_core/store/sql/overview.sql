@@ -46,7 +46,16 @@ from sentiment.drift_checks k
 where check_id = :check_id
 
 -- name: events
-select event_id, at, model_version, event, reason, coalesce(metrics, '{}'::jsonb) as metrics, snapshot, code_version, run_id
+select
+    event_id, at, model_version, event, reason, snapshot, code_version, run_id,
+    coalesce(metrics -> 'test', metrics -> 'candidate' -> 'test', '{}'::jsonb) - '{per_class, confusion}'::text[] as figures,
+    jsonb_array_length(coalesce(metrics -> 'gates', '[]'::jsonb)) > 0 as has_gates,
+    jsonb_array_length(coalesce(metrics -> 'trials', '[]'::jsonb)) > 0 as has_trials
 from sentiment.model_events
 order by event_id desc
 limit :n_events
+
+-- name: event_parts
+select coalesce(metrics -> :part, '[]'::jsonb)
+from sentiment.model_events
+where event_id = :event_id

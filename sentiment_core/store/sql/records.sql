@@ -138,6 +138,12 @@ on conflict (run_id, model_version, event) do nothing
 -- name: lock_champion
 select pg_advisory_xact_lock(hashtextextended('sentiment.champion', 0))
 
+-- name: decisions
+select model_version, event, reason, run_id
+from sentiment.model_events
+where event <> 'registered'
+order by event_id
+
 -- name: events
 select event_id, at, model_version, event, reason, metrics, snapshot, code_version, run_id
 from sentiment.model_events
