@@ -11,6 +11,8 @@ from typing import Any
 
 from sentiment_core.errors import Permanent
 
+_MAX_DAYS = 36_500  # a hundred years; much more would leave the calendar
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
@@ -28,6 +30,20 @@ class Storage:
     """What is kept in PostgreSQL."""
 
     text_excerpt: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """For how many days things are kept; 0 keeps them for good."""
+
+    excerpt_days: int
+    review_days: int
+    history_days: int
+    sample_days: int
+    quarantine_days: int
+    report_days: int
+    snapshot_days: int
+    staging_days: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +145,7 @@ class Policy:
 
     reading: Reading
     storage: Storage
+    retention: Retention
     serving: Serving
     nightly: Nightly
     drift: Drift
@@ -148,6 +165,11 @@ def read_policy(path: Path) -> Policy:
     policy: Policy = _build(Policy, document, path, "")
     if policy.drift.mode != "threshold":
         raise Permanent(f"key drift.mode in {path}", expected="'threshold'", found=repr(policy.drift.mode), remedy="correct it")
+    for name, days in vars(policy.retention).items():
+        if not 0 <= days <= _MAX_DAYS:
+            raise Permanent(
+                f"key retention.{name} in {path}", expected=f"days, 0 to {_MAX_DAYS:,}", found=str(days), remedy="correct it"
+            )
     return policy
 
 

@@ -304,6 +304,29 @@ MODEL_EVENTS = Relation(
         Field("run_id", "text", "Run that caused it", nullable=True),
     ),
 )
+RETENTION_MARKS = Relation(
+    "retention_marks",
+    "To how many characters the excerpts of a table have been cut, so that a night looks only at what has changed",
+    (
+        Field("leaf", "text", "Name of the table"),
+        Field("excerpt_chars", "integer", "No excerpt in it was longer then"),
+        Field("marked_at", "timestamptz", "When it was looked at"),
+    ),
+    is_public=False,
+)
+REMOVALS = Relation(
+    "removals",
+    "What retention has taken away: counts, never contents",
+    (
+        Field("removal_id", "bigint", "Order of the removals"),
+        Field("at", "timestamptz", "When"),
+        Field("run_id", "text", "Run that did it"),
+        Field("what", "text", "Which things, as the policy's section retention and the counts of the DAG maintain name them"),
+        Field("before_date", "date", "Things of this date and later were kept", nullable=True),
+        Field("n", "bigint", "How many"),
+    ),
+    is_public=False,
+)
 SCHEMA_MIGRATIONS = Relation(
     "schema_migrations",
     "Migrations that have been applied, in order",
@@ -369,6 +392,7 @@ DRIFT_HISTORY = Relation(
 
 RELATIONS = (
     SCORED_REVIEWS, SCORE_HISTORY, STAGED_REVIEWS, RUNNER_UPS, SOURCE_OBJECTS, OBJECT_DATES, QUARANTINED_REVIEWS, SCORING_RUNS,
-    DRIFT_CHECKS, DRIFT_SKETCHES, SHADOW_OBJECTS, LABELS_RELATION, MODEL_EVENTS, SCHEMA_MIGRATIONS,
+    DRIFT_CHECKS, DRIFT_SKETCHES, SHADOW_OBJECTS, LABELS_RELATION, MODEL_EVENTS, RETENTION_MARKS, REMOVALS,
+    SCHEMA_MIGRATIONS,
     DAILY_SENTIMENT, PRODUCT_SENTIMENT, MODEL_SCORECARD, DRIFT_HISTORY,
 )  # fmt: skip

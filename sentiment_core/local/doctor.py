@@ -12,7 +12,7 @@ from sentiment_core.local.component import probe_http
 from sentiment_core.local.stack import LocalStack
 from sentiment_core.settings import Settings
 
-DAGS = ("score_reviews", "retrain_model", "ingest_labels")
+DAGS = ("score_reviews", "retrain_model", "ingest_labels", "maintain")
 CONNECTIONS = ("reviews_s3", "sentiment_db")
 START = "run `make up`"
 

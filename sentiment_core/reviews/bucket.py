@@ -162,6 +162,11 @@ class Bucket:
         self.put(key, stream, content_type)
         return True
 
+    def delete(self, key: str) -> None:
+        """Take an object away; one that is not there (any more) is fine."""
+        with _translated(f"object {self.url(key)}"):
+            self._client.delete_object(Bucket=self.name, Key=key)
+
     def _holds(self, key: str, stream: BinaryIO) -> bool:
         there = self._head(key)
         if there is None or there["ContentLength"] != stream.seek(0, io.SEEK_END):

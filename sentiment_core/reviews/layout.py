@@ -37,6 +37,10 @@ def snapshot_key(digest: str) -> str:
     return f"snapshots/{digest}.parquet"
 
 
+# What is kept for people and may be forgotten; incoming/ and labels/ are their senders'.
+REPORTS, SNAPSHOTS, QUARANTINE = "reports/", "snapshots/", "quarantine/"
+
+
 def quarantine_key(key: str, etag: str) -> str:
     """Where the rejected rows of an object version lie: the same version always at the same place.
 

@@ -11,11 +11,12 @@ from airflow.serialization.encoders import coerce_to_core_timetable, encode_time
 from airflow.timetables.base import TimeRestriction
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
-DAG_IDS = ("score_reviews", "retrain_model", "ingest_labels")
+DAG_IDS = ("score_reviews", "retrain_model", "ingest_labels", "maintain")
 PARAMS = {
     "score_reviews": {"date", "model", "force", "allow_retrain"},
     "retrain_model": {"reason", "approval", "snapshot"},
     "ingest_labels": {"date"},
+    "maintain": set(),
 }
 HEAVY = {"mlflow", "evidently", "pandas", "numba", "sklearn", "pyarrow", "sqlalchemy"}
 
@@ -87,6 +88,17 @@ def test_the_schedule_fires_at_its_hour_in_utc_for_the_day_before(dagbag, dag_id
     info = timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=restriction)
     assert info.run_after == pendulum.datetime(2026, 11, 21, hour)
     assert info.partition_key == "2026-11-20"
+
+
+def test_maintenance_runs_when_the_night_is_done_without_anybodys_doing(dagbag):
+    dag = dagbag.dags["maintain"]
+    timetable = coerce_to_core_timetable(dag.timetable)
+    restriction = TimeRestriction(earliest=pendulum.datetime(2026, 11, 20, 12), latest=None, catchup=True)
+    assert timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=restriction).run_after == pendulum.datetime(
+        2026, 11, 21, 4
+    )
+    assert dag.is_paused_upon_creation is False
+    assert dag.max_active_runs == 1
 
 
 # What Airflow's form sends for 5 to 7 November (UTC-8, UTC, UTC+1, UTC+13, UTC-10), and what programs send.

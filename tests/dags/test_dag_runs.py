@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from sentiment_core.reviews.layout import incoming_prefix, labels_prefix
 from sentiment_core.reviews.sample import generate
+from sentiment_core.settings import REPOSITORY
 
 DAY = date(2026, 11, 10)
 
@@ -196,6 +197,27 @@ def test_labels_arrive_and_the_retrain_learns_from_them(run, connected, trained_
     assert event == "promoted", metrics
     assert connected.registry.resolve("champion").version == 2
     assert rows(connected, "select model_version from sentiment.model_events where event = 'registered'") == [(2,)]
+
+
+def test_a_night_of_maintenance_forgets_what_the_policy_says_and_tells_how_much(
+    run, connected, trained_model, tmp_path, monkeypatch
+):
+    trained_model(connected)
+    deliver(connected, generate(300, domain="films", seed=7, day=DAY))
+    run("score_reviews", date=str(DAY), allow_retrain=False)
+    assert rows(connected, "select count(text_excerpt) from sentiment.scored_reviews") == [(300,)]
+    words = (REPOSITORY / "include" / "policy.toml").read_text(encoding="utf-8")
+    assert words.count("text_excerpt = 120 ") == 1
+    policy = tmp_path / "policy.toml"
+    policy.write_text(words.replace("text_excerpt = 120 ", "text_excerpt = 0 "), encoding="utf-8")
+    monkeypatch.setenv("SENTIMENT_POLICY", str(policy))
+    state, tasks = run("maintain")
+    assert state == DagRunState.SUCCESS, tasks
+    assert set(tasks.values()) == {"success"}
+    assert rows(connected, "select count(*), count(text_excerpt) from sentiment.scored_reviews") == [(300, 0)]
+    [(run_id, n)] = rows(connected, "select run_id, n from sentiment.removals where what = 'excerpts'")
+    assert n == 300
+    assert run_id.startswith("manual__")
 
 
 @pytest.mark.parametrize("forgotten", ["sentiment_db", "reviews_s3"])

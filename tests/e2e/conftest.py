@@ -169,7 +169,7 @@ def machine(stack: LocalStack) -> Iterator[Machine]:
     """The stack, with its DAGs unpaused as a person would."""
     services = Services(Settings.from_environment(stack.environment()))
     api = stack.airflow.api()
-    for dag_id in ("score_reviews", "retrain_model", "ingest_labels"):
+    for dag_id in ("score_reviews", "retrain_model", "ingest_labels", "maintain"):
         api.unpause(dag_id)
     yield Machine(stack=stack, services=services, api=api)
     services.engine.dispose()

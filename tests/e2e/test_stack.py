@@ -139,7 +139,7 @@ def test_airflow_wants_a_login_and_knows_connections_pool_and_dags(stack: LocalS
     assert {item["connection_id"] for item in api.get("/api/v2/connections")["connections"]} == {"reviews_s3", "sentiment_db"}
     [pool] = [item for item in api.get("/api/v2/pools")["pools"] if item["name"] == "sentiment"]
     assert pool["slots"] == 2
-    assert wait_until(lambda: len(api.get("/api/v2/dags")["dags"]) == 3, 60, every_s=0.5)
+    assert wait_until(lambda: len(api.get("/api/v2/dags")["dags"]) == 4, 60, every_s=0.5)
     assert api.import_errors() == []
 
 
