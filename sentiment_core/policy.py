@@ -11,6 +11,8 @@ from typing import Any
 
 from sentiment_core.errors import Permanent
 
+_GONE_ROWS = ("keep", "remove")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
@@ -42,8 +44,13 @@ class Nightly:
     """How a night is cut into tasks."""
 
     late_days: int
+    sweep_days: int
+    gone_rows: str
     batch_objects: int
     batch_bytes: int
+    lease_seconds: float
+    readers: int
+    read_ahead_bytes: int
     late_folder_minutes: int
 
 
@@ -148,6 +155,10 @@ def read_policy(path: Path) -> Policy:
     policy: Policy = _build(Policy, document, path, "")
     if policy.drift.mode != "threshold":
         raise Permanent(f"key drift.mode in {path}", expected="'threshold'", found=repr(policy.drift.mode), remedy="correct it")
+    if policy.nightly.gone_rows not in _GONE_ROWS:
+        expected = " or ".join(map(repr, _GONE_ROWS))
+        found = repr(policy.nightly.gone_rows)
+        raise Permanent(f"key nightly.gone_rows in {path}", expected=expected, found=found, remedy="correct it")
     return policy
 
 
