@@ -70,7 +70,7 @@ def score_reviews() -> None:
     @task
     def list_new_objects() -> list:
         """Ask the ledger which listed objects are new, cut into batches."""
-        from sentiment_core.stages.night import list_new_objects
+        from sentiment_core.stages.listing import list_new_objects
 
         with wiring.stage() as services:
             return list_new_objects(services, wiring.night())
@@ -78,9 +78,9 @@ def score_reviews() -> None:
     @task(
         pool=wiring.POOL,
         execution_timeout=timedelta(hours=6),
-        map_index_template="{{ task.op_kwargs['batch'] | length }} objects",
+        map_index_template="{{ task.op_kwargs['batch']['n_objects'] }} objects",
     )
-    def score_objects(model: dict, batch: list) -> dict:
+    def score_objects(model: dict, batch: dict) -> dict:
         """Score a batch of objects into staging."""
         from sentiment_core.domain import ModelRef
         from sentiment_core.stages.night import score_objects

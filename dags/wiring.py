@@ -88,6 +88,7 @@ def services() -> "Services":
         response_checksum_validation="when_required",
         connect_timeout=10,
         read_timeout=60,
+        max_pool_connections=64,
         retries={"mode": "standard", "max_attempts": 4},
     )
     hook = S3Hook(aws_conn_id=S3_CONNECTION, config=config)

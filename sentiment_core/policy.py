@@ -12,6 +12,7 @@ from typing import Any
 from sentiment_core.errors import Permanent
 
 _MAX_DAYS = 36_500  # a hundred years; much more would leave the calendar
+_GONE_ROWS = ("keep", "remove")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +59,13 @@ class Nightly:
     """How a night is cut into tasks."""
 
     late_days: int
+    sweep_days: int
+    gone_rows: str
     batch_objects: int
     batch_bytes: int
+    lease_seconds: float
+    readers: int
+    read_ahead_bytes: int
     late_folder_minutes: int
 
 
@@ -170,6 +176,10 @@ def read_policy(path: Path) -> Policy:
             raise Permanent(
                 f"key retention.{name} in {path}", expected=f"days, 0 to {_MAX_DAYS:,}", found=str(days), remedy="correct it"
             )
+    if policy.nightly.gone_rows not in _GONE_ROWS:
+        expected = " or ".join(map(repr, _GONE_ROWS))
+        found = repr(policy.nightly.gone_rows)
+        raise Permanent(f"key nightly.gone_rows in {path}", expected=expected, found=found, remedy="correct it")
     return policy
 
 

@@ -183,7 +183,48 @@ SOURCE_OBJECTS = Relation(
         Field("model_version", "integer", "Version that scored its rows last", nullable=True),
         Field("run_id", "text", "Run that handled it last", nullable=True),
         Field("scored_at", "timestamptz", "When its rows were published; null before", nullable=True),
+        Field("is_removed", "boolean", "It is gone, and by the policy its rows with it; listed again, it is new"),
     ),
+)
+OBJECT_LEASES = Relation(
+    "object_leases",
+    "Who stages an object right now: a token that has to be handed back with what is staged",
+    (
+        Field("bucket", "text", "S3 bucket"),
+        Field("key", "text", "S3 key"),
+        Field("token", "bigint", "Number of the lease; its holder's session locks it, a later one replaces it"),
+        RUN_ID,
+        Field("expires_at", "timestamptz", "When anybody may take it over, unless it is renewed before"),
+    ),
+    is_public=False,
+)
+BATCH_OBJECTS = Relation(
+    "batch_objects",
+    "What a run has listed as new, cut into batches of about equal work",
+    (
+        WINDOW_DATE,
+        RUN_ID,
+        Field("batch", "integer", "Number of the batch in its run, from 0"),
+        Field("place", "integer", "Place of the object in its batch, from 0"),
+        Field("bucket", "text", "S3 bucket"),
+        Field("key", "text", "S3 key"),
+        Field("etag", "text", "ETag of the listing, without quotes"),
+        Field("size", "bigint", "Bytes"),
+        Field("last_modified", "timestamptz", "LastModified of the listing"),
+        Field("listed_at", "timestamptz", "When the run listed it"),
+    ),
+    is_public=False,
+)
+SWEEPS = Relation(
+    "sweeps",
+    "A listing of every folder, old ones too, by which what was delivered or deleted late is found",
+    (
+        WINDOW_DATE,
+        RUN_ID,
+        Field("n_objects", "bigint", "Objects that were listed"),
+        Field("swept_at", "timestamptz", "When"),
+    ),
+    is_public=False,
 )
 OBJECT_DATES = Relation(
     "object_dates",
@@ -392,6 +433,7 @@ DRIFT_HISTORY = Relation(
 
 RELATIONS = (
     SCORED_REVIEWS, SCORE_HISTORY, STAGED_REVIEWS, RUNNER_UPS, SOURCE_OBJECTS, OBJECT_DATES, QUARANTINED_REVIEWS, SCORING_RUNS,
+    OBJECT_LEASES, BATCH_OBJECTS, SWEEPS,
     DRIFT_CHECKS, DRIFT_SKETCHES, SHADOW_OBJECTS, LABELS_RELATION, MODEL_EVENTS, RETENTION_MARKS, REMOVALS,
     SCHEMA_MIGRATIONS,
     DAILY_SENTIMENT, PRODUCT_SENTIMENT, MODEL_SCORECARD, DRIFT_HISTORY,

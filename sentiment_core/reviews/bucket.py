@@ -69,6 +69,7 @@ def connect(settings: Settings) -> "Bucket":
         read_timeout=60,
         retries={"mode": "standard", "total_max_attempts": 5},
         tcp_keepalive=True,
+        max_pool_connections=64,  # as many as read at a time, and room for those who list
         # Newer checksums are trailers, which other S3 servers than AWS's refuse (411 on UploadPart).
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -114,6 +115,42 @@ class Bucket:
                             size=item["Size"],
                             last_modified=item["LastModified"].astimezone(UTC),
                         )
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The prefixes one level below a prefix, each ending in a slash."""
+        with _translated(f"listing of {self.url(prefix)}"):
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix, Delimiter="/"):
+                for item in page.get("CommonPrefixes", ()):
+                    yield item["Prefix"]
+
+    def current(self, obj: ObjectVersion) -> ObjectVersion | None:
+        """The version that lies under the key of another; None when there is none.
+
+        Taken from a listing, as every other version is: the answer about a single object rounds the time to seconds. A
+        listing that still shows the other version, though the object itself is no longer it, is stale: then the answer
+        has to do.
+        """
+        listed = next((item for item in self.list(obj.key) if item.key == obj.key), None)
+        if listed is not None and listed != obj:
+            return listed
+        there = self._head(obj.key)
+        if there is None or (listed is not None and there["ETag"].strip('"') == obj.etag):
+            return None if there is None else listed
+        return ObjectVersion(
+            bucket=self.name,
+            key=obj.key,
+            etag=there["ETag"].strip('"'),
+            size=there["ContentLength"],
+            last_modified=there["LastModified"].astimezone(UTC),
+        )
+
+    def verify(self, obj: ObjectVersion) -> None:
+        """Raise ObjectChanged unless this version is what lies there now."""
+        there = self._head(obj.key)
+        found = "nothing" if there is None else there["ETag"].strip('"')
+        if found != obj.etag:
+            thing = f"object {self.url(obj.key)}"
+            raise ObjectChanged(thing, expected=f"the listed version {obj.etag}", found=found, remedy="list and read it again")
 
     def open(self, obj: ObjectVersion) -> BinaryIO:
         """Stream exactly the listed version; raises ObjectChanged when another one is there by now.

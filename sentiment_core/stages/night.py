@@ -1,4 +1,4 @@
-"""A night of scoring: preflight, resolve the model once, list what is new, score, publish.
+"""A night of scoring: preflight, resolve the model once, list what is new (`listing`), score, publish.
 
 Scoring copies an object's rows into staging and publishing makes them current, so each step can be killed and
 run again. Which rows win is `store`'s business; what a valid row is, `reviews`'.
@@ -8,14 +8,15 @@ import logging
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from sentiment_core import memory
 from sentiment_core.domain import ModelRef, ObjectVersion, Reject, ReviewBatch, ScoredBatch
 from sentiment_core.errors import Permanent, Transient
 from sentiment_core.pipeline import pipelined
+from sentiment_core.stages.listing import Batch, list_new_objects, objects_of
 from sentiment_core.stages.services import Services
 from sentiment_core.stages.window import Night
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from sentiment_core.store.ledger import StagedObject
 
 log = logging.getLogger(__name__)
-Batch = list[dict[str, Any]]
 
 
 def preflight(services: Services) -> dict[str, Any]:
@@ -47,44 +47,6 @@ def resolve_model(services: Services, night: Night) -> ModelRef:
     return ref
 
 
-def list_new_objects(services: Services, night: Night) -> list[Batch]:
-    """Object versions the ledger does not know yet, cut into batches of about equal work.
-
-    A scheduled night also looks into the folders of the days before, for late files; a run for one date looks
-    into its folder alone.
-    """
-    from sentiment_core.reviews.layout import incoming_prefix, is_review_key
-    from sentiment_core.store.ledger import new_objects, note_gone
-
-    n_folders = 1 + (services.policy.nightly.late_days if night.kind == "scheduled" else 0)
-    folders = [night.window_date - timedelta(days=back) for back in range(n_folders)]
-    listed = [obj for day in folders for obj in services.bucket.list(incoming_prefix(day)) if is_review_key(obj.key)]
-    note_gone(services.engine, bucket=services.settings.bucket, window_dates=folders, listed_keys=[obj.key for obj in listed])
-    new = new_objects(services.engine, listed, force=night.force)
-    log.info("%d objects in %d folders, %d to score", len(listed), len(folders), len(new))
-    return [[_to_json(obj) for obj in batch] for batch in _cut(new, services)]
-
-
-def _cut(objects: Sequence[ObjectVersion], services: Services) -> Iterator[list[ObjectVersion]]:
-    limits = services.policy.nightly
-    batch: list[ObjectVersion] = []
-    for obj in objects:
-        if batch and (len(batch) >= limits.batch_objects or sum(item.size for item in batch) + obj.size > limits.batch_bytes):
-            yield batch
-            batch = []
-        batch.append(obj)
-    if batch:
-        yield batch
-
-
-def _to_json(obj: ObjectVersion) -> dict[str, Any]:
-    return {**asdict(obj), "last_modified": obj.last_modified.isoformat()}
-
-
-def _from_json(value: dict[str, Any]) -> ObjectVersion:
-    return ObjectVersion(**{**value, "last_modified": datetime.fromisoformat(value["last_modified"])})
-
-
 def score_objects(
     services: Services,
     night: Night,
@@ -98,11 +60,11 @@ def score_objects(
     Objects are read and scored ahead, each is staged in a transaction of its own, in order. Returns counts, and the
     review dates that the batch has rows in.
     """
-    from sentiment_core.store.ledger import new_objects
+    from sentiment_core.store.listing import new_objects
 
     memory.return_batches()
     model = services.registry.open(ref)
-    objects = [_from_json(value) for value in batch]
+    objects = objects_of(services, night, batch)
     # What the ledger knows (a task that is tried again) may not be needed, so that it is not read before staging asks.
     new = set(new_objects(services.engine, objects, force=night.force))
     counts = {"n_objects": 0, "n_failed": 0, "n_scored": 0, "n_quarantined": 0}
@@ -149,19 +111,22 @@ def score_ahead(services: Services, model: Any, objects: Sequence[ObjectVersion]
 
 
 def _read(services: Services, objects: Sequence[ObjectVersion]) -> Iterator[tuple[ObjectVersion, ReviewBatch | _End]]:
+    from sentiment_core.reviews.ahead import open_ahead
     from sentiment_core.reviews.bucket import ObjectChanged, ObjectMissing
     from sentiment_core.reviews.layout import folder_date_of
     from sentiment_core.reviews.read import UnreadableObject, read_reviews
 
-    for obj in objects:
-        folder_date = folder_date_of(obj.key)
-        try:
-            with services.bucket.open(obj) as stream:
-                for batch in read_reviews(stream, obj.key, folder_date=folder_date, limits=services.policy.reading):
-                    yield obj, batch
-            yield obj, _End()
-        except (ObjectChanged, ObjectMissing, UnreadableObject) as error:
-            yield obj, _End(error)
+    limits = services.policy.nightly
+    with closing(open_ahead(services.bucket, objects, n_readers=limits.readers, max_bytes=limits.read_ahead_bytes)) as ahead:
+        for obj, opening in ahead:
+            folder_date = folder_date_of(obj.key)
+            try:
+                with opening() as stream:
+                    for batch in read_reviews(stream, obj.key, folder_date=folder_date, limits=services.policy.reading):
+                        yield obj, batch
+                yield obj, _End()
+            except (ObjectChanged, ObjectMissing, UnreadableObject) as error:
+                yield obj, _End(error)
 
 
 def batches_of(obj: ObjectVersion, events: Iterator[Event]) -> Iterator[tuple[ScoredBatch, tuple[Reject, ...]]]:
@@ -191,7 +156,7 @@ def _score_object(
             return _stage_object(services, night, model, obj, own if ahead is None else ahead)
     except ObjectChanged:
         # Rewritten between listing and reading: what is there now is what is to be scored.
-        current = next((item for item in services.bucket.list(obj.key) if item.key == obj.key), None)
+        current = services.bucket.current(obj)
         if current is None or current == obj:
             raise
         return _score_object(services, night, model, current)
@@ -210,8 +175,13 @@ def _stage_object(services: Services, night: Night, model: Any, obj: ObjectVersi
     sketcher, window_date = Sketcher(services.policy.drift.sample_rows), folder_date_of(obj.key)
     with (
         tempfile.TemporaryFile() as rejected,
-        stage(services.engine, obj, window_date=window_date, model=model.ref, run_id=night.run_id, force=night.force) as staging,
-    ):
+        stage(
+            services.engine, obj, window_date=window_date, model=model.ref, run_id=night.run_id, force=night.force,
+            lease_seconds=services.policy.nightly.lease_seconds,
+        ) as staging,
+    ):  # fmt: skip
+        if staging.is_overtaken:
+            services.bucket.verify(obj)
         if not staging.is_needed:
             return staging.result
         for scored, rejects in batches_of(obj, events):

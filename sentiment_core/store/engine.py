@@ -50,6 +50,12 @@ def connect(url: str, *, role: str | None = WRITER) -> Engine:
         pool_recycle=1800,
         connect_args={
             "connect_timeout": 10,
+            # A server that has vanished without a word (a machine, a network) is given up after a minute, not after the
+            # hours of the operating system.
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 60_000,
             "application_name": "sentiment",
             "options": "-c timezone=UTC -c client_encoding=UTF8",
         },

@@ -1,8 +1,9 @@
-"""The ledger: which object versions are known, and how one's rows get into staging.
+"""The ledger: versions of objects, and how one's rows get into staging.
 
 Versions of an object are a sequence per key, never a set: content that goes A, B, A ends as A. Staging an object is
-one transaction under a lock on its key, held while the object is read, so that the order of versions is the order
-in which they were read. What is staged becomes current only through `publish`.
+one transaction under a lease of its key (`lease`), held while the object is read, so that the order of versions is the
+order in which they were read; until its last statements it keeps no lock that another staging of the object would have
+to wait for. What is listed and new is `listing`'s business; what is staged becomes current only through `publish`.
 """
 
 import json
@@ -21,6 +22,7 @@ from sentiment_core import schema
 from sentiment_core.domain import ModelRef, ObjectVersion, Reject, ScoredBatch
 from sentiment_core.store.copy import Constant, copy_table
 from sentiment_core.store.engine import statement
+from sentiment_core.store.lease import SECONDS, Lease, leased
 
 _LIVE = ("staged", "scored", "gone")
 _IDENTITY = ("etag", "size", "last_modified")
@@ -40,45 +42,6 @@ class StagedObject:
     """Dates the object has rows in."""
 
 
-def new_objects(engine: Engine, listed: Sequence[ObjectVersion], *, force: bool = False) -> list[ObjectVersion]:
-    """Those of a listing that differ from the latest recorded version of their key, in the order of the listing.
-
-    A version that failed is recorded too: it is new again only when it changes, or with `force`.
-    """
-    if force or not listed:
-        return list(listed)
-    with engine.begin() as connection:
-        _copy_listing(connection, listed)
-        return [listed[position] for position in connection.execute(statement("ledger.new_objects")).scalars()]
-
-
-def _copy_listing(connection: Connection, listed: Sequence[ObjectVersion]) -> None:
-    connection.execute(statement("ledger.make_listing"))
-    columns = {
-        "position": pa.array(range(len(listed)), pa.int64()),
-        "bucket": pa.array([obj.bucket for obj in listed], pa.string()),
-        "key": pa.array([obj.key for obj in listed], pa.string()),
-        "etag": pa.array([obj.etag for obj in listed], pa.string()),
-        "size": pa.array([obj.size for obj in listed], pa.int64()),
-        "last_modified": pa.array([obj.last_modified for obj in listed], schema.TIMESTAMP),
-    }
-    copy_table(connection, "pg_temp.listed_objects", pa.table(columns))
-
-
-def note_gone(engine: Engine, *, bucket: str, window_dates: Sequence[date], listed_keys: Sequence[str]) -> int:
-    """Mark live objects of these nights' folders that are no longer listed as gone, and say how many.
-
-    Their rows stay: a lifecycle rule that empties the bucket takes no score away. An object that is listed again
-    gets its status back.
-    """
-    epoch = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-    listed = [ObjectVersion(bucket=bucket, key=key, etag="", size=0, last_modified=epoch) for key in listed_keys]
-    with engine.begin() as connection:
-        _copy_listing(connection, listed)
-        values = {"bucket": bucket, "window_dates": list(window_dates)}
-        return int(connection.execute(statement("ledger.note_gone"), values).scalar_one())
-
-
 def record_failed(engine: Engine, obj: ObjectVersion, *, window_date: date, run_id: str, reason: str) -> int:
     """Record an object version that could not be read, with the reason; the version before it stays live.
 
@@ -88,7 +51,10 @@ def record_failed(engine: Engine, obj: ObjectVersion, *, window_date: date, run_
         latest = _lock_key(connection, obj)
         reason = _storable(reason)
         if latest is None or not _is_same(latest, obj):
-            return _insert_version(connection, obj, latest, window_date, status="failed", reason=reason, run_id=run_id)
+            object_id = int(connection.execute(statement("ledger.draw_object_id")).scalar_one())
+            values: dict[str, Any] = {"object_id": object_id, "status": "failed", "reason": reason, "run_id": run_id}
+            _insert_version(connection, obj, latest, window_date, **values)
+            return object_id
         values = {"object_id": latest.object_id, "reason": reason, "run_id": run_id}
         connection.execute(statement("ledger.fail_again"), values)
         return int(latest.object_id)
@@ -102,27 +68,49 @@ def unpublished_dates(engine: Engine) -> list[date]:
 
 @contextmanager
 def stage(
-    engine: Engine, obj: ObjectVersion, *, window_date: date, model: ModelRef, run_id: str, force: bool = False
+    engine: Engine,
+    obj: ObjectVersion,
+    *,
+    window_date: date,
+    model: ModelRef,
+    run_id: str,
+    force: bool = False,
+    lease_seconds: float = SECONDS,
 ) -> Iterator["Staging"]:
     """One object version's rows into staging, in one transaction; an exception inside leaves nothing behind.
 
     The caller reads the object inside the block, and only when `is_needed`. `result` is known when it is not
     needed, and after the block.
+
+    Raises:
+        LeaseLost: this process slept for longer than the lease, and another run has taken the object over.
     """
-    with engine.begin() as connection:
-        staging = Staging(connection, obj, window_date=window_date, model=model, run_id=run_id, force=force)
+    place: dict[str, Any] = {"bucket": obj.bucket, "key": obj.key, "run_id": run_id, "seconds": lease_seconds}
+    with engine.begin() as connection, leased(engine, connection, **place) as lease:
+        staging = Staging(connection, lease, obj, window_date=window_date, model=model, run_id=run_id, force=force)
         yield staging
         if staging.is_needed:
             staging.finish()
+        else:
+            lease.hand_back(connection)
 
 
 class Staging:
     """An object version on its way into staging; made by `stage`."""
 
     def __init__(
-        self, connection: Connection, obj: ObjectVersion, *, window_date: date, model: ModelRef, run_id: str, force: bool
+        self,
+        connection: Connection,
+        lease: Lease,
+        obj: ObjectVersion,
+        *,
+        window_date: date,
+        model: ModelRef,
+        run_id: str,
+        force: bool,
     ) -> None:
         self._connection = connection
+        self._lease = lease
         self._obj = obj
         self._window_date = window_date
         self._model = model
@@ -130,21 +118,23 @@ class Staging:
         self._n_by_date: Counter[date] = Counter()
         self._n_quarantined = 0
         self._is_rated = False
+        self._sketches: list[dict[str, Any]] = []
         self._result: StagedObject | None = None
-        latest = _lock_key(connection, obj)
-        is_known = latest is not None and _is_same(latest, obj)
-        if latest is not None and is_known:
+        latest = _latest_version(connection, obj)
+        self._is_known = latest is not None and _is_same(latest, obj)
+        if latest is not None and self._is_known:
             self._object_id = int(latest.object_id)
-            if latest.status in _LIVE and latest.model_version == model.version and not force:
+            is_live = latest.status in _LIVE and not latest.is_removed
+            if is_live and latest.model_version == model.version and not force:
                 self._result = self._unchanged(latest)
-            else:
-                self._clear()
         else:
-            self._object_id = _insert_version(connection, obj, latest, window_date, status="staged", reason=None, run_id=run_id)
+            self._object_id = int(self._execute("draw_object_id").scalar_one())
         self.is_needed = self._result is None
         """False when another run has staged this version with this model: the object need not be read."""
-        # Read after the lock: of two stagings of an object the later one has the later time, by which publishing tells
-        # their rows apart.
+        self.is_overtaken = latest is not None and not self._is_known and latest.last_modified > obj.last_modified
+        """True when a later version has been recorded since this one was listed: is this one still what lies there?"""
+        # By which publishing tells the rows of an object's stagings apart. Equal or not is all that is asked of it: a
+        # clock that is set back does no harm.
         self._staged_at: datetime = self._execute("clock").scalar_one()
         self._constants: dict[str, tuple[str, Constant]] = {
             "model_name": ("text", model.name),
@@ -163,6 +153,7 @@ class Staging:
 
     def add(self, scored: ScoredBatch, rejects: Sequence[Reject] = ()) -> None:
         """Append scored rows and rejected ones; a row number may be given once."""
+        self._lease.check()
         table = scored.table.select([name for name in schema.SCORED_BATCH.names if name in schema.STAGED_REVIEWS.column_names])
         days = table["review_date"]
         found = pc.unique(days).to_pylist()
@@ -177,14 +168,18 @@ class Staging:
 
     def add_sketch(self, review_date: date, n: int, moments: dict[str, Any], sample: bytes) -> None:
         """Keep the drift statistics of the object's rows of one date."""
-        values = {
+        self._sketches.append({
             "object_id": self._object_id, "review_date": review_date, "model_version": self._model.version,
             "n": n, "moments": json.dumps(moments, allow_nan=False), "sample": sample,
-        }  # fmt: skip
-        self._execute("insert_sketch", values)
+        })  # fmt: skip
 
     def finish(self) -> None:
-        """Close the books: counts, dates to publish, status."""
+        """Close the books: version, rejects and sketches, counts, dates to publish, status."""
+        self._lease.hand_back(self._connection)
+        latest = _lock_key(self._connection, self._obj)
+        if not self._is_known:
+            self._insert_version(latest)
+        self._replace_records()
         older = list(self._execute("older_versions", self._place()).scalars())
         ids = sorted([*older, self._object_id])
         n_scored = self._n_by_date.total()
@@ -209,7 +204,7 @@ class Staging:
             n_quarantined=self._n_quarantined, review_dates=tuple(sorted(self._n_by_date)),
         )  # fmt: skip
 
-    def _execute(self, name: str, values: dict[str, Any] | None = None) -> Any:
+    def _execute(self, name: str, values: dict[str, Any] | list[dict[str, Any]] | None = None) -> Any:
         return self._connection.execute(statement(f"ledger.{name}"), values or {})
 
     def _place(self) -> dict[str, Any]:
@@ -222,10 +217,18 @@ class Staging:
             n_quarantined=latest.n_quarantined, review_dates=tuple(days),
         )  # fmt: skip
 
-    def _clear(self) -> None:
-        """Take away what an earlier scoring of the same version left; its rows are replaced when they are published."""
+    def _insert_version(self, latest: Row[Any] | None) -> None:
+        values: dict[str, Any] = {"object_id": self._object_id, "status": "staged", "reason": None, "run_id": self._run_id}
+        _insert_version(self._connection, self._obj, latest, self._window_date, **values)
+
+    def _replace_records(self) -> None:
+        """In the place of what an earlier scoring of the same version left; its rows are replaced when they are published."""
         self._execute("delete_sketches", {"object_ids": [self._object_id]})
         self._execute("delete_quarantined", {"object_id": self._object_id})
+        if self._sketches:
+            self._execute("insert_sketch", self._sketches)
+        if self._n_quarantined:
+            self._execute("insert_rejects", {"object_id": self._object_id})
 
     def _ensure_leaf(self, day: date) -> None:
         # In a transaction of its own: a leaf made here would keep every other night from making one until this
@@ -245,13 +248,18 @@ class Staging:
         copy_table(self._connection, "pg_temp.staged_ratings", ratings)
 
     def _add_rejects(self, rejects: Sequence[Reject]) -> None:
+        # Beside the table they belong to until the books are closed: there they name an object version, which is not
+        # recorded before.
+        if not rejects:
+            return
+        if not self._n_quarantined:
+            self._execute("make_rejects")
         columns = {
             "row_number": pa.array([reject.row_number for reject in rejects], pa.int64()),
             "review_id": pa.array([reject.review_id and _storable(reject.review_id) for reject in rejects], pa.string()),
             "reason": pa.array([_storable(reject.reason) for reject in rejects], pa.string()),
         }
-        relation = f"{schema.SCHEMA}.{schema.QUARANTINED_REVIEWS.name}"
-        copy_table(self._connection, relation, pa.table(columns), {"object_id": ("bigint", self._object_id)})
+        copy_table(self._connection, "pg_temp.staged_rejects", pa.table(columns))
         self._n_quarantined += len(rejects)
 
 
@@ -277,10 +285,13 @@ def settle(connection: Connection, object_ids: Sequence[int]) -> None:
 
 
 def _lock_key(connection: Connection, obj: ObjectVersion) -> Row[Any] | None:
-    """Keep other runs off the key until the transaction ends; returns its latest recorded version."""
-    place = {"bucket": obj.bucket, "key": obj.key}
-    connection.execute(statement("ledger.lock_key"), place)
-    return connection.execute(statement("ledger.latest_version"), place).one_or_none()
+    """Keep others from recording a version of the key until the transaction ends; returns the latest that is recorded."""
+    connection.execute(statement("ledger.lock_key"), {"bucket": obj.bucket, "key": obj.key})
+    return _latest_version(connection, obj)
+
+
+def _latest_version(connection: Connection, obj: ObjectVersion) -> Row[Any] | None:
+    return connection.execute(statement("ledger.latest_version"), {"bucket": obj.bucket, "key": obj.key}).one_or_none()
 
 
 def _is_same(latest: Row[Any], obj: ObjectVersion) -> bool:
@@ -288,10 +299,10 @@ def _is_same(latest: Row[Any], obj: ObjectVersion) -> bool:
 
 
 def _insert_version(
-    connection: Connection, obj: ObjectVersion, latest: Row[Any] | None, window_date: date, **values: str | None
-) -> int:
+    connection: Connection, obj: ObjectVersion, latest: Row[Any] | None, window_date: date, **values: str | int | None
+) -> None:
     values_ = {**vars(obj), **values, "window_date": window_date, "sequence": latest.sequence + 1 if latest else 1}
-    return int(connection.execute(statement("ledger.insert_version"), values_).scalar_one())
+    connection.execute(statement("ledger.insert_version"), values_)
 
 
 def _storable(words: str) -> str:

@@ -1,7 +1,9 @@
 """A night through the stages, against the real servers: what goes in comes out once, and bad input harms only itself."""
 
+import contextlib
 import gzip
 import io
+import itertools
 import json
 import threading
 from dataclasses import replace
@@ -16,6 +18,7 @@ from sentiment_core.errors import Permanent, Transient
 from sentiment_core.reviews.bucket import Bucket
 from sentiment_core.reviews.layout import incoming_prefix
 from sentiment_core.stages import night as stages
+from sentiment_core.stages.listing import objects_of
 from sentiment_core.stages.night import score_window
 
 DAY = date(2026, 11, 10)
@@ -161,7 +164,7 @@ def test_objects_that_are_read_ahead_of_one_another_stay_apart(champion):
     counted = rows(champion, "select key, status, n_scored from sentiment.source_objects order by key")
     expected = [("failed", None) if number % 7 == 3 else ("scored", number) for number in range(30)]
     assert [(status, None if status == "failed" else n) for _, status, n in counted] == expected
-    assert champion.bucket.opened == [f"{number:02}.jsonl" for number in range(30)]
+    assert sorted(champion.bucket.opened) == [f"{number:02}.jsonl" for number in range(30)]
 
 
 def test_a_task_that_is_tried_again_reads_only_what_it_has_not_staged(champion):
@@ -170,11 +173,13 @@ def test_a_task_that_is_tried_again_reads_only_what_it_has_not_staged(champion):
     night = stages.Night(window_date=DAY, run_id="r", kind="manual", model="champion", force=False, allow_retrain=False)
     ref = stages.resolve_model(champion, night)
     [batch] = stages.list_new_objects(champion, night)
-    stages.score_objects(champion, night, ref, [batch[0], batch[2]])
+    first, _, third, _ = objects_of(champion, night, batch)
+    for obj in (first, third):
+        assert stages._score_object(champion, night, champion.registry.open(ref), obj).outcome == "staged"
     champion.__dict__["bucket"] = CountedBucket(champion.bucket)
     counts = stages.score_objects(champion, night, ref, batch)
     assert (counts["n_objects"], counts["n_scored"], counts["n_failed"]) == (4, 4, 0)
-    assert champion.bucket.opened == ["1.jsonl", "3.jsonl"]
+    assert sorted(champion.bucket.opened) == ["1.jsonl", "3.jsonl"]
 
 
 def test_an_object_that_another_run_stages_meanwhile_is_passed_over(champion):
@@ -186,7 +191,8 @@ def test_an_object_that_another_run_stages_meanwhile_is_passed_over(champion):
 
     def stage_the_second(n_objects, n_scored):
         if n_objects == 1:
-            stages.score_objects(champion, replace(night, run_id="other"), ref, [batch[1]])
+            _, second, _ = objects_of(champion, night, batch)
+            stages._score_object(champion, replace(night, run_id="other"), champion.registry.open(ref), second)
 
     counts = stages.score_objects(champion, night, ref, batch, on_progress=stage_the_second)
     assert counts["n_scored"] == 6
@@ -258,7 +264,9 @@ def test_small_files_are_a_few_tasks(champion):
     for number in range(champion.policy.nightly.batch_objects + 5):
         deliver(champion, f"{number:04}.jsonl", jsonl(review(number)))
     night = stages.Night(window_date=DAY, run_id="r", kind="manual", model="champion", force=False, allow_retrain=False)
-    assert [len(batch) for batch in stages.list_new_objects(champion, night)] == [champion.policy.nightly.batch_objects, 5]
+    batches = stages.list_new_objects(champion, night)
+    assert [batch["n_objects"] for batch in batches] == [champion.policy.nightly.batch_objects, 5]
+    assert [len(objects_of(champion, night, batch)) for batch in batches] == [champion.policy.nightly.batch_objects, 5]
 
 
 def test_a_scheduled_night_finds_late_files_of_the_days_before_and_a_run_by_hand_does_not(champion):
@@ -266,6 +274,75 @@ def test_a_scheduled_night_finds_late_files_of_the_days_before_and_a_run_by_hand
     for kind, found in (("manual", 0), ("backfill", 0), ("scheduled", 1)):
         night = stages.Night(window_date=DAY, run_id=kind, kind=kind, model="champion", force=False, allow_retrain=False)
         assert len(stages.list_new_objects(champion, night)) == found
+
+
+def with_policy(services, **changes):
+    services.__dict__["policy"] = replace(services.policy, nightly=replace(services.policy.nightly, **changes))
+    return services
+
+
+def scheduled(services, day=DAY, run_id="scheduled"):
+    night = stages.Night(window_date=day, run_id=run_id, kind="scheduled", model="champion", force=False, allow_retrain=False)
+    ref = stages.resolve_model(services, night)
+    batches = stages.list_new_objects(services, night)
+    return stages.publish_dates(services, night, ref, [stages.score_objects(services, night, ref, batch) for batch in batches])
+
+
+def test_a_sweep_finds_what_came_late_into_old_folders_in_its_own_date(champion):
+    old = DAY - timedelta(days=400)
+    scheduled(champion)
+    deliver(champion, "late.jsonl", jsonl(review(1)), day=old)
+    champion.bucket.put("incoming/date=2026-02-30/a.jsonl", jsonl(review(2)))
+    champion.bucket.put("incoming/misplaced.jsonl", jsonl(review(3)))
+    assert scheduled(champion, DAY + timedelta(days=1))["n_objects"] == 0
+    with champion.engine.begin() as connection:
+        connection.execute(text("update sentiment.scoring_runs set started_at = now() - interval '8 days'"))
+    assert scheduled(champion, DAY + timedelta(days=2))["published"] == [old.isoformat()]
+    assert current(champion) == [(old, "r1")]
+    assert rows(champion, "select window_date, n_objects from sentiment.sweeps") == [(DAY + timedelta(days=2), 1)]
+
+
+def test_a_sweep_notes_what_is_gone_from_old_folders(champion):
+    old = DAY - timedelta(days=400)
+    deliver(champion, "a.jsonl", jsonl(review(1)), day=old)
+    score_window(champion, old)
+    champion.bucket._client.delete_object(Bucket=champion.bucket.name, Key=incoming_prefix(old) + "a.jsonl")
+    scheduled(with_policy(champion, gone_rows="remove", sweep_days=0))
+    assert rows(champion, "select status, is_removed from sentiment.source_objects") == [("gone", True)]
+    assert current(champion) == []
+    deliver(champion, "a.jsonl", jsonl(review(1)), day=old)
+    scheduled(champion, run_id="another")
+    assert current(champion) == [(old, "r1")]
+
+
+def test_a_batch_of_which_the_ledger_knows_nothing_says_what_to_clear(champion):
+    deliver(champion, "a.jsonl", jsonl(review(1)))
+    night = stages.Night(window_date=DAY, run_id="r", kind="manual", model="champion", force=False, allow_retrain=False)
+    ref = stages.resolve_model(champion, night)
+    [batch] = stages.list_new_objects(champion, night)
+    assert batch == {"batch": 0, "n_objects": 1, "n_bytes": len(jsonl(review(1)))}
+    stages.list_new_objects(champion, replace(night, window_date=DAY + timedelta(days=1)))
+    stages.score_objects(champion, night, ref, batch)
+    stages.list_new_objects(champion, night)
+    with pytest.raises(Permanent, match="clear the task list_new_objects"):
+        stages.score_objects(champion, night, ref, batch)
+
+
+def test_a_version_that_was_read_before_a_newer_one_was_staged_is_not_staged_after_it(champion):
+    """Read ahead, then overtaken: what lies there by now is what counts."""
+    deliver(champion, "a.jsonl", jsonl(review(1)))
+    night = stages.Night(window_date=DAY, run_id="r", kind="manual", model="champion", force=False, allow_retrain=False)
+    model = champion.registry.open(stages.resolve_model(champion, night))
+    [batch] = stages.list_new_objects(champion, night)
+    [obj] = objects_of(champion, night, batch)
+    with contextlib.closing(stages.score_ahead(champion, model, [obj])) as ahead:
+        first = next(ahead)
+        deliver(champion, "a.jsonl", jsonl(review(2), review(3)))
+        score_window(champion, DAY)
+        stages._score_object(champion, night, model, obj, itertools.chain([first], ahead))
+    score_window(champion, DAY)
+    assert current(champion) == [(DAY, "r2"), (DAY, "r3")]
+    assert rows(champion, "select count(*) from sentiment.source_objects") == [(1,)]
 
 
 def test_a_retried_run_keeps_its_model_and_a_backfill_takes_the_nights_own(champion, trained_model):

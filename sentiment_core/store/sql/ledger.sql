@@ -1,58 +1,27 @@
--- Statements of ledger.py and publish.py about object versions.
+-- Statements of ledger.py and publish.py about object versions; of listings in listing.sql, of leases in lease.sql.
 -- Live is, for each key, the newest version among staged, scored and gone: a failed version leaves the one before it
 -- live, and an object that is no longer listed keeps its rows.
 -- Row locks are taken in one order everywhere: object_dates, then source_objects, each by its primary key.
-
--- name: make_listing
-create temporary table if not exists listed_objects (
-    position bigint not null, bucket text collate "C" not null, key text collate "C" not null,
-    etag text not null, size bigint not null, last_modified timestamptz not null
-) on commit delete rows
-
--- name: new_objects
--- Positions whose version differs from the latest recorded one of their key.
-select l.position
-from listed_objects l
-left join lateral (
-    select etag, size, last_modified from sentiment.source_objects o
-    where o.bucket = l.bucket and o.key = l.key
-    order by o.sequence desc limit 1
-) latest on true
-where (latest.etag, latest.size, latest.last_modified) is distinct from (l.etag, l.size, l.last_modified)
-order by l.position
-
--- name: note_gone
--- Live objects that the listing lacks become gone; those that it shows again come back as what they were.
-with changed as (
-    select o.object_id, l.key is null as is_gone
-    from sentiment.source_objects o
-    left join (select distinct bucket, key from listed_objects) l on l.bucket = o.bucket and l.key = o.key
-    where o.bucket = :bucket and o.window_date = any(cast(:window_dates as date[]))
-        and o.status in ('staged', 'scored', 'gone') and (o.status = 'gone') = (l.key is not null)
-    order by o.object_id
-    for no key update of o
-), updated as (
-    update sentiment.source_objects o
-    set status = case when c.is_gone then 'gone' when o.scored_at is null then 'staged' else 'scored' end
-    from changed c
-    where o.object_id = c.object_id
-    returning c.is_gone
-)
-select count(*) filter (where is_gone) from updated
 
 -- name: lock_key
 select pg_advisory_xact_lock(hashtextextended(:bucket || '/' || :key, 1))
 
 -- name: latest_version
-select object_id, sequence, etag, size, last_modified, status, model_version, n_rows, n_scored, n_quarantined
+select object_id, sequence, etag, size, last_modified, status, is_removed, model_version, n_rows, n_scored, n_quarantined
 from sentiment.source_objects
 where bucket = :bucket and key = :key
 order by sequence desc limit 1
 
+-- name: draw_object_id
+-- Before the version is recorded: its rows carry the number, and two that read the same object do not wait for each other.
+select nextval('sentiment.source_objects_object_id_seq')
+
 -- name: insert_version
-insert into sentiment.source_objects (bucket, key, sequence, etag, size, last_modified, window_date, status, reason, run_id)
-values (:bucket, :key, :sequence, :etag, :size, :last_modified, :window_date, :status, :reason, :run_id)
-returning object_id
+insert into sentiment.source_objects (
+    object_id, bucket, key, sequence, etag, size, last_modified, window_date, status, reason, run_id
+)
+overriding system value
+values (:object_id, :bucket, :key, :sequence, :etag, :size, :last_modified, :window_date, :status, :reason, :run_id)
 
 -- name: older_versions
 -- Versions that a new one of their key takes the place of.
@@ -83,6 +52,15 @@ select clock_timestamp()
 -- name: insert_sketch
 insert into sentiment.drift_sketches (object_id, review_date, model_version, n, moments, sample)
 values (:object_id, :review_date, :model_version, :n, cast(:moments as jsonb), :sample)
+
+-- name: make_rejects
+create temporary table if not exists staged_rejects (
+    row_number bigint not null, review_id text, reason text not null
+) on commit delete rows
+
+-- name: insert_rejects
+insert into sentiment.quarantined_reviews (object_id, row_number, review_id, reason)
+select :object_id, row_number, review_id, reason from staged_rejects
 
 -- name: make_ratings
 create temporary table if not exists staged_ratings (
@@ -133,7 +111,8 @@ for no key update
 -- name: finish_staging
 update sentiment.source_objects
 set status = 'staged', n_rows = :n_rows, n_scored = :n_scored, n_quarantined = :n_quarantined, reason = null,
-    model_version = :model_version, run_id = :run_id, window_date = :window_date, scored_at = null
+    model_version = :model_version, run_id = :run_id, window_date = :window_date, scored_at = null,
+    is_removed = false
 where object_id = :object_id
 
 -- name: settle_scored

@@ -10,7 +10,10 @@ select pg_advisory_xact_lock(hashtextextended('sentiment.publish ' || :review_da
 -- through the disk. Two workers: publishing is the end of a night, when its other cores have nothing left to do.
 set local work_mem = '128MB';
 set local maintenance_work_mem = '256MB';
-set local max_parallel_maintenance_workers = 2
+set local max_parallel_maintenance_workers = 2;
+-- Statement follows statement here, and readers may wait for the last of them: a publisher that falls asleep in between
+-- (a machine that is suspended) is put out by the server, and whoever comes by publishes.
+set local idle_in_transaction_session_timeout = '60s'
 
 -- name: claim
 -- What this publication answers for. Locked, so that nobody stages these objects anew before it is done.

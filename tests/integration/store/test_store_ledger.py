@@ -10,7 +10,8 @@ from sqlalchemy import text
 
 from sentiment_core.domain import Reject, ScoredBatch
 from sentiment_core.errors import Permanent, Transient
-from sentiment_core.store.ledger import new_objects, note_gone, record_failed, stage, unpublished_dates
+from sentiment_core.store.ledger import record_failed, stage, unpublished_dates
+from sentiment_core.store.listing import new_objects, note_gone
 
 DAY = date(2026, 11, 1)
 MORNING = datetime(2026, 11, 2, 8, tzinfo=UTC)

@@ -16,7 +16,8 @@ from sqlalchemy import text
 from sentiment_core.errors import Permanent
 from sentiment_core.store import publish as module
 from sentiment_core.store.engine import connect
-from sentiment_core.store.ledger import note_gone, record_failed, unpublished_dates
+from sentiment_core.store.ledger import record_failed, unpublished_dates
+from sentiment_core.store.listing import note_gone
 from sentiment_core.store.publish import publish
 
 DAY = date(2026, 11, 1)

@@ -9,7 +9,8 @@ from sqlalchemy import text
 from sentiment_core.domain import DriftVerdict, ScoredBatch
 from sentiment_core.errors import Permanent
 from sentiment_core.store import records
-from sentiment_core.store.ledger import note_gone, stage
+from sentiment_core.store.ledger import stage
+from sentiment_core.store.listing import note_gone
 
 DAY = date(2026, 11, 1)
 NIGHT = datetime(2026, 11, 2, 2, tzinfo=UTC)
