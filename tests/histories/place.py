@@ -1,0 +1,149 @@
+"""Where histories happen: one database and one bucket behind real servers, three model versions, and what is found there.
+
+A version says of a text what the hash of both says, so that the model knows it too. Nothing here knows what is right.
+"""
+
+import zlib
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from sqlalchemy import Engine, text
+
+from sentiment_core.domain import ModelRef
+from sentiment_core.registry import LoadedModel, NoModel
+from sentiment_core.settings import Settings
+from sentiment_core.stages.services import Services
+from sentiment_core.store.engine import connect
+from sentiment_core.store.ledger import unpublished_dates
+from tests.histories.trouble import Trouble
+
+VERSIONS = (1, 2, 3)
+LABELS = ("negative", "positive")
+
+
+def label_of(words: str, version: int) -> str:
+    return LABELS[_hash(words, version) % 2]
+
+
+def _hash(words: str, version: int) -> int:
+    return zlib.crc32(f"{version} {words}".encode())
+
+
+class Scorer:
+    """A version that says what the hash of the text says."""
+
+    classes_ = np.array(LABELS)
+
+    def __init__(self, version: int) -> None:
+        self.version = version
+
+    def examine(self, texts: pa.Array) -> tuple[np.ndarray, dict[str, Any]]:
+        p_positive = np.array([0.25 + 0.5 * (_hash(words, self.version) % 2) for words in texts.to_pylist()])
+        zeros = {
+            name: np.zeros(len(texts)) for name in ("n_chars", "n_words", "unknown_share", "upper_share", "non_letter_share")
+        }
+        return np.column_stack([1 - p_positive, p_positive]), zeros
+
+    def decide(self, probabilities: np.ndarray) -> np.ndarray:
+        return probabilities.argmax(axis=1).astype(np.int8)
+
+
+@dataclass
+class Models:
+    """A registry with three versions and an alias."""
+
+    aliases: dict[str, int] = field(default_factory=dict)
+
+    def resolve(self, which: str | int) -> ModelRef:
+        version = int(which) if str(which).isdigit() else self.aliases.get(str(which))
+        if version not in VERSIONS:
+            raise NoModel(str(which), expected="a version", found="none", remedy="register it")
+        return ModelRef(name="sentiment", version=version, digest=f"{version:064}")
+
+    def open(self, ref: ModelRef) -> LoadedModel:
+        return LoadedModel(estimator=Scorer(ref.version), reference=pa.table({}), ref=ref)
+
+    def set_alias(self, alias: str, version: int) -> None:
+        self.aliases[alias] = version
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where histories happen: services of one database and one bucket, and the database as its owner."""
+
+    services: Services
+    owner: Engine
+    trouble: Trouble
+
+    @classmethod
+    def at(cls, settings: Settings) -> "Place":
+        """The place of these settings, whose login owns the schema; its nights are cut into tasks of two objects."""
+        services, owner = Services(settings), connect(settings.database_url, role=None)
+        policy = services.policy
+        services.__dict__["policy"] = replace(policy, nightly=replace(policy.nightly, batch_objects=2, late_days=2))
+        trouble = Trouble()
+        trouble.install(services, owner)
+        return cls(services, owner, trouble)
+
+    def close(self) -> None:
+        self.owner.dispose()
+        self.services.engine.dispose()
+
+    def clear(self) -> None:
+        """No object, no row, no leaf that was retired; the leaves of the dates stay."""
+        bucket = self.services.bucket
+        keys = [{"Key": obj.key} for obj in bucket.list("")]
+        if keys:
+            bucket._client.delete_objects(Bucket=bucket.name, Delete={"Objects": keys})
+        with self.owner.begin() as connection:
+            retired = connection.execute(
+                text("select inhrelid::regclass::text from pg_inherits where inhparent = 'sentiment.score_history'::regclass")
+            ).scalars()
+            for relation in retired.all():
+                connection.execute(text(f"drop table {relation}"))
+            tables = connection.execute(
+                text(
+                    "select string_agg('sentiment.' || quote_ident(relname), ', ') from pg_class"
+                    " where relnamespace = 'sentiment'::regnamespace and relkind in ('r', 'p') and not relispartition"
+                    " and relname <> 'schema_migrations'"
+                )
+            ).scalar_one()
+            connection.execute(text(f"truncate {tables} cascade"))
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with self.owner.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(query))]
+
+    def view(self) -> dict[str, Any]:
+        """The relations, as `World.view` has them; fails where an identity has two current rows."""
+        place = "o.key, o.sequence, s.row_number, s.model_version, s.run_id, s.text_excerpt, s.label"
+        objects = "join sentiment.source_objects o using (object_id)"
+        current = self.rows(f"select s.review_date, s.review_id, {place} from sentiment.scored_reviews s {objects}")
+        assert len({row[:2] for row in current}) == len(current), current
+        assert len(current) == self.rows("select count(*) from sentiment.scored_reviews")[0][0]
+        newest = "max(sequence) filter (where status in ('staged', 'scored', 'gone')) over (partition by key)"
+        ledger = self.rows(
+            "select key, sequence, etag, case when status in ('staged', 'scored', 'gone', 'superseded')"
+            f" and sequence < {newest} then 'old' else status end, run_id, model_version, n_scored, n_quarantined"
+            " from sentiment.source_objects"
+        )
+        rejected = (
+            f"select key, row_number from (select *, {newest} as live from sentiment.source_objects) o"
+            " join sentiment.quarantined_reviews using (object_id) where o.sequence = o.live"
+        )
+        return {
+            "scored_reviews": {row[:2]: row[2:] for row in current},
+            "score_history": Counter(
+                self.rows(f"select s.review_date, s.review_id, {place} from sentiment.score_history s {objects}")
+            ),
+            "source_objects": {row[:2]: (*row[2:5], None) if row[3] == "failed" else row[2:] for row in ledger},
+            "quarantined_reviews": set(self.rows(rejected)),
+            "labels": {row[:2]: row[2] for row in self.rows("select review_date, review_id, label from sentiment.labels")},
+            "scoring_runs": {row[0]: row[1:] for row in self.rows(
+                "select run_id, window_date, model_version, status from sentiment.scoring_runs")},
+            "model_events": self.rows("select event, model_version from sentiment.model_events order by event_id"),
+            "unpublished": set(unpublished_dates(self.services.engine)),
+        }  # fmt: skip
