@@ -101,8 +101,10 @@ class Search:
     rows_per_trial: int
     folds: int
     max_rows: int
+    study_days: int
     short_text_chars: int
     even_share: float
+    source_rows: int
     dictionary_terms: int
     dictionary_loss: float
 

@@ -126,14 +126,21 @@ def merit(chosen: npt.NDArray[np.int8], places: I64, n_classes: int) -> float:
 
 
 def macro_f1(chosen: npt.NDArray[np.int8], places: I64, n_classes: int) -> float:
-    """Mean of the classes' F1; a class nobody has or chooses counts 0."""
-    confusion = np.bincount(places * n_classes + chosen, minlength=n_classes**2).reshape(n_classes, n_classes)
-    return float((2 * np.diag(confusion) / np.maximum(confusion.sum(axis=0) + confusion.sum(axis=1), 1)).mean())
+    """Mean of the classes' F1."""
+    return float(f1_scores(chosen, places, n_classes).mean())
 
 
-def log_loss(probabilities: F64, places: I64) -> float:
-    """Mean of minus the log of the true class's probability."""
-    return float(-np.log(np.maximum(probabilities[np.arange(len(places)), places], _LEAST)).mean())
+def f1_scores(chosen: npt.NDArray[np.int8], places: I64, n_classes: int, weights: F64 | None = None) -> F64:
+    """F1 of every class, rows counting as they weigh; of a class nobody has or chooses 0."""
+    confusion = np.bincount(places * n_classes + chosen, weights, minlength=n_classes**2).reshape(n_classes, n_classes)
+    total = confusion.sum(axis=0) + confusion.sum(axis=1)
+    return np.asarray(2 * np.diag(confusion) / np.where(total > 0, total, 1))
+
+
+def log_loss(probabilities: F64, places: I64, weights: F64 | None = None) -> float:
+    """Mean of minus the log of the true class's probability, rows counting as they weigh."""
+    losses = -np.log(np.maximum(probabilities[np.arange(len(places)), places], _LEAST))
+    return float(np.average(losses, weights=weights))
 
 
 def _sum(scores: F64, factors: F64) -> F64:

@@ -24,7 +24,7 @@ from sentiment_core.policy import PromotionGates
 BINARY = ("negative", "positive")
 FRESH_ORIGINS = ("fresh", "familiar", "latest")
 """Of rows labelled since the champion was trained: see `schema.SNAPSHOT_FIELDS`."""
-_NEEDED = ("product_id", "text", "label", "origin")
+_NEEDED = ("product_id", "source", "text", "label", "origin")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,15 +1,17 @@
 """The search for a recipe: Optuna's trials over the space, then the smallest dictionary that does as well.
 
-The study may be kept in a database, so that a search that was killed goes on where it stood. The same rows and seed give
+The study may be kept in a database, so that a search that was killed goes on where it stood, until it is forgotten. The same rows and seed give
 the same recipe, whether or not it was interrupted and however many cores there are. All of Optuna is here; what may be
 tried stands in `candidates`, what a recipe is worth says `validation`.
 """
 
 import hashlib
+import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -21,12 +23,12 @@ from optuna.trial import TrialState
 from sentiment_core.errors import Transient
 from sentiment_core.families import Family
 from sentiment_core.model.candidates import NGRAM_MAX, Brought, Profile, Recipe, told
-from sentiment_core.model.validation import Examined, TermBank, Trainer
+from sentiment_core.model.validation import Examined, TermBank, Trainer, emphasis
 from sentiment_core.policy import Search
 from sentiment_core.trials import Trial
 
 # A version of the space: what was tried in another one says nothing of this one.
-_SPACE = 2
+_SPACE = 3
 # Dictionaries beside that of the trials are so many times larger, and at last every term.
 _TIMES = (2, 4)
 # Trials are compared with the median of others from the second fold on: one fold alone differs by more than recipes do.
@@ -46,21 +48,25 @@ class Found:
     ladder: dict[str, float]
     """Cross-validated score by size of the dictionary."""
     profile: Profile
+    study: str
+    """Name under which the trials are kept, where they are."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rows:
-    """What is learnt from: distinct texts with labels, weights and folds."""
+    """What is learnt from: distinct texts with labels, weights, sources and folds."""
 
     texts: pa.LargeStringArray
     labels: npt.NDArray[Any]
     weights: npt.NDArray[np.float64]
+    sources: Sequence[str | None]
     folds: npt.NDArray[np.int8]
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
         digest = hashlib.sha256()
-        for part in (*self.texts.buffers()[1:], self.weights.tobytes(), self.folds.tobytes(), "\0".join(self.labels).encode()):
+        words = json.dumps([self.labels.tolist(), list(self.sources)]).encode()
+        for part in (*self.texts.buffers()[1:], self.weights.tobytes(), self.folds.tobytes(), words):
             digest.update(part)
         object.__setattr__(self, "digest", digest.hexdigest())
 
@@ -98,7 +104,14 @@ def search(
             texts=rows.texts,
             profile=profile,
             bank=TermBank(rows.texts, NGRAM_MAX),
-            trainer=Trainer(labels=rows.labels, weights=rows.weights, folds=rows.folds, is_uneven=profile.is_uneven, seed=seed),
+            trainer=Trainer(
+                labels=rows.labels,
+                weights=rows.weights,
+                folds=rows.folds,
+                emphasis=emphasis(rows.sources, limits.source_rows),
+                is_uneven=profile.is_uneven,
+                seed=seed,
+            ),
             limits=limits,
             seed=seed,
             tell=tell or (lambda _: None),
@@ -109,7 +122,40 @@ def search(
     recipe = _recipe_of(min(finished, key=_loss), profile)
     n_terms, examined, ladder = going.smallest(recipe)
     trials = tuple(_trial(trial, profile) for trial in finished)
-    return Found(recipe=recipe, n_terms=n_terms, examined=examined, trials=trials, ladder=ladder, profile=profile), going.bank
+    found = Found(
+        recipe=recipe,
+        n_terms=n_terms,
+        examined=examined,
+        trials=trials,
+        ladder=ladder,
+        profile=profile,
+        study=going.study.study_name,
+    )
+    return found, going.bank
+
+
+def forget(storage: str, study: str, *, begun_before: datetime) -> list[str]:
+    """Delete a study whose outcome is known, and those that were begun so long ago that nobody goes on with them.
+
+    Args:
+        storage: the database in which they are kept.
+        study: name of the one that is done; it may be gone already.
+        begun_before: naive local time, as Optuna notes it.
+
+    Returns:
+        The names of what was deleted.
+
+    Raises:
+        Transient: the database is away.
+    """
+    with _database():
+        kept = optuna.get_all_study_summaries(storage, include_best_trial=False)
+        done = [one.study_name for one in kept if one.study_name == study]
+        stale = [one.study_name for one in kept if one.datetime_start and one.datetime_start < begun_before]
+        for name in (gone := sorted({*done, *stale})):
+            with suppress(KeyError):  # another retrain was quicker
+                optuna.delete_study(study_name=name, storage=storage)
+    return gone
 
 
 def _loss(trial: Any) -> float:

@@ -56,6 +56,8 @@ class Candidate:
     """How long it took to find the recipe and to fit it."""
     reviews_per_second: float = 0.0
     """How quickly it scores on this machine, on all cores."""
+    study: str = ""
+    """Name of the search whose trials are kept in the database."""
 
 
 def train(
@@ -118,6 +120,7 @@ def train(
         ),
         seconds=seconds,
         reviews_per_second=reviews_per_second(estimator, examples.test["text"]),
+        study=found.study,
     )
 
 
@@ -138,6 +141,7 @@ def _find(
         texts=as_texts(part["text"]),
         labels=labels[chosen],
         weights=weights[chosen],
+        sources=part["source"].to_pylist(),
         folds=make_folds(
             part["text"].to_pylist(),
             part["product_id"].to_pylist(),

@@ -5,7 +5,7 @@ scales them. All cores work on folds at once; what comes out does not depend on 
 """
 
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,9 +22,9 @@ from sentiment_core.model.calibration import (
     choose_calibration,
     choose_offsets,
     decide,
+    f1_scores,
     fit_platt,
     log_loss,
-    macro_f1,
 )
 from sentiment_core.model.candidates import CHARACTER_RULES, MIN_DF, Brought, Recipe
 from sentiment_core.model.terms import Terms, best_columns, count_terms
@@ -45,9 +45,28 @@ class Examined:
     calibration: Calibration
     offsets: F64
     folds: list[dict[str, float]]
-    """Of every fold: log_loss, accuracy, macro_f1, calibration and offsets learnt on the other folds."""
+    """Of every fold: log_loss, accuracy, macro_f1 and the F1 of every class, calibration and offsets learnt on the others."""
     score: float
-    """Over all rows: accuracy where classes are even, else macro F1."""
+    """Over all rows as they count: accuracy where classes are even, else macro F1."""
+
+
+def emphasis(sources: Sequence[str | None], enough: int) -> F64:
+    """How much every row counts in what a recipe is worth; 1 on the average.
+
+    Every source of `enough` rows counts the same, however many more it has, or the largest would choose for all and
+    nobody would notice what the others lose. Smaller ones count less, since much of what they say is chance.
+
+    >>> emphasis(["films"] * 6 + ["books"] * 3, 3).round(2).tolist()
+    [0.75, 0.75, 0.75, 0.75, 0.75, 0.75, 1.5, 1.5, 1.5]
+    >>> emphasis(["films"] * 4 + [None], 2).round(2).tolist()
+    [0.83, 0.83, 0.83, 0.83, 1.67]
+    """
+    names = np.array([f"of {name}" if name is not None else "" for name in sources])
+    _, source_of, n_rows = np.unique(names, return_inverse=True, return_counts=True)
+    if len(n_rows) == 1:
+        return np.ones(len(names))
+    weights = (np.minimum(n_rows, enough) / n_rows)[source_of]
+    return np.asarray(weights / weights.mean())
 
 
 class TermBank:
@@ -92,6 +111,8 @@ class Trainer:
     labels: npt.NDArray[Any]
     weights: F64
     folds: npt.NDArray[np.int8]
+    emphasis: F64
+    """How much every row counts in figures, not in learning; see `emphasis`."""
     is_uneven: bool
     seed: int
 
@@ -101,9 +122,14 @@ class Trainer:
         return np.unique(self.labels, return_inverse=True)[1].astype(np.int64)
 
     @cached_property
+    def classes(self) -> list[str]:
+        """Names of the classes, in order."""
+        return [str(name) for name in np.unique(self.labels)]
+
+    @cached_property
     def n_classes(self) -> int:
         """How many classes there are."""
-        return len(np.unique(self.labels))
+        return len(self.classes)
 
     def fold_scores(self, terms: Terms, recipe: Recipe, n_terms: int) -> Generator[tuple[npt.NDArray[np.int64], F64]]:
         """Fold after fold, which rows it has and their scores; whoever stops asking spares the rest."""
@@ -142,10 +168,10 @@ class Trainer:
 
     def loss(self, rows: npt.NDArray[np.int64], scores: F64, recipe: Recipe | Brought) -> float:
         """Log loss of a fold's scores, calibrated on themselves: what a family gains by its own scale does not count."""
-        places = self.places[rows]
-        if len(np.unique(places)) < self.n_classes:
-            return log_loss(Calibration.none(scores.shape[1]).probabilities(scores, recipe.link(self.n_classes)), places)
-        return log_loss(fit_platt(scores, places).probabilities(scores, recipe.link(self.n_classes)), places)
+        places, link = self.places[rows], recipe.link(self.n_classes)
+        has_all = len(np.unique(places)) == self.n_classes
+        calibration = fit_platt(scores, places) if has_all else Calibration.none(scores.shape[1])
+        return log_loss(calibration.probabilities(scores, link), places, self.emphasis[rows])
 
     def examine(self, scores: F64, recipe: Recipe | Brought) -> Examined:
         """Calibration, offsets and figures out of the scores of all rows."""
@@ -156,7 +182,8 @@ class Trainer:
             others, moved = self._adjust(scores, ~inside, recipe)
             probabilities = others.probabilities(scores[inside], recipe.link(self.n_classes))
             chosen[inside] = decide(probabilities, moved)
-            folds.append({"log_loss": log_loss(probabilities, self.places[inside]), **self._figures(chosen, inside)})
+            loss = log_loss(probabilities, self.places[inside], self.emphasis[inside])
+            folds.append({"log_loss": loss, **self._figures(chosen, inside)})
         every = self._figures(chosen, np.ones(len(chosen), np.bool_))
         return Examined(
             scores=scores,
@@ -174,8 +201,10 @@ class Trainer:
         return calibration, choose_offsets(calibration.probabilities(scores[rows], link), places)
 
     def _figures(self, chosen: npt.NDArray[np.int8], rows: npt.NDArray[np.bool_]) -> dict[str, float]:
-        places = self.places[rows]
+        places, weights = self.places[rows], self.emphasis[rows]
+        f1 = f1_scores(chosen[rows], places, self.n_classes, weights)
         return {
-            "accuracy": float((chosen[rows] == places).mean()),
-            "macro_f1": macro_f1(chosen[rows], places, self.n_classes),
+            "accuracy": float(np.average(chosen[rows] == places, weights=weights)),
+            "macro_f1": float(f1.mean()),
+            **{f"f1_{name}": float(value) for name, value in zip(self.classes, f1, strict=True)},
         }

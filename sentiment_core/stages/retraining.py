@@ -6,7 +6,7 @@ of `training_sets`, who is champion and why that of `promotion`. A hold is a nor
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,9 +72,14 @@ def train_candidate(services: Services, *, snapshot: str, run_id: str, reason: s
 
 def _train(services: Services, *, snapshot: str, run_id: str, reason: str, tell: Tell | None) -> tuple[ModelRef, dict[str, Any]]:
     from sentiment_core.families import installed_families
+    from sentiment_core.model.search import forget
     from sentiment_core.model.training import train
     from sentiment_core.store.engine import search_storage
+    from sentiment_core.store.records import registration
 
+    done = registration(services.engine, run_id=run_id, snapshot=snapshot)
+    if done:  # this run has come this far before: one retrain, one search
+        return services.registry.resolve(done["model_version"]), done["metrics"]
     table = read_snapshot(services, snapshot)
     storage = search_storage(services.settings.database_url)
     candidate = train(
@@ -88,7 +93,7 @@ def _train(services: Services, *, snapshot: str, run_id: str, reason: str, tell:
     registered = next(
         (item for item in services.registry.versions() if (item["run"], item["snapshot"]) == (run_id, snapshot)), None
     )
-    if registered:  # this run has come this far before: one retrain, one version
+    if registered:  # killed between MLflow and PostgreSQL: one retrain, one version
         ref = services.registry.resolve(registered["version"])
     else:
         ref = services.registry.register(
@@ -99,6 +104,8 @@ def _train(services: Services, *, snapshot: str, run_id: str, reason: str, tell:
     promotion.record(
         services, ref.version, "registered", reason, run_id=run_id, snapshot=snapshot, metrics=candidate.metrics | tried
     )
+    # Not before the event is written: until then the trials are all that a killed retrain can go on with.
+    forget(storage, candidate.study, begun_before=datetime.now() - timedelta(days=services.policy.search.study_days))  # noqa: DTZ005
     return ref, candidate.metrics
 
 

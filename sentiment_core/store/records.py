@@ -228,6 +228,12 @@ def events(engine: Engine) -> list[dict[str, Any]]:
     return _read(engine, "events")
 
 
+def registration(engine: Engine, *, run_id: str, snapshot: str) -> dict[str, Any] | None:
+    """Which version a run has registered from a training set, and its figures; None where it has not."""
+    rows = _read(engine, "registration", run_id=run_id, snapshot=snapshot)
+    return rows[0] if rows else None
+
+
 def decisions(engine: Engine) -> list[dict[str, Any]]:
     """Who was promoted, held and rolled back, in order: model_version, event, reason and run_id, without the figures."""
     return _read(engine, "decisions")

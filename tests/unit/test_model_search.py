@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sentiment_core.errors import Transient
 from sentiment_core.model import search as searching
@@ -14,7 +16,7 @@ from sentiment_core.model.candidates import FAMILIES, Profile, Recipe
 from sentiment_core.model.folds import make_folds
 from sentiment_core.model.search import Rows, search
 from sentiment_core.model.terms import chi_squared, count_terms
-from sentiment_core.model.validation import TermBank, Trainer
+from sentiment_core.model.validation import TermBank, Trainer, emphasis
 from sentiment_core.policy import read_policy
 from sentiment_core.settings import REPOSITORY
 from sentiment_core.text.rules import TextRules
@@ -28,7 +30,8 @@ def _rows(n=240, seed=0, n_words=12, share=0.5):
     labels = ["positive" if rng.random() < share else "negative" for _ in range(n)]
     texts = [" ".join(rng.choices(PLAIN + (GOOD if label == "positive" else BAD), k=n_words)) for label in labels]
     folds = make_folds(texts, [None] * n, labels, n_folds=3, seed=0)
-    return Rows(texts=pa.array(texts, pa.large_string()), labels=np.array(labels), weights=np.ones(n), folds=folds)
+    column = pa.array(texts, pa.large_string())
+    return Rows(texts=column, labels=np.array(labels), weights=np.ones(n), sources=[None] * n, folds=folds)
 
 
 @pytest.fixture(scope="module")
@@ -160,15 +163,38 @@ def test_a_fold_learns_nothing_from_its_own_labels():
     found = [
         dict(
             enumerate(
-                Trainer(labels=labels, weights=rows.weights, folds=rows.folds, is_uneven=False, seed=0).fold_scores(
-                    terms, recipe, 50
-                )
+                Trainer(
+                    labels=labels, weights=rows.weights, folds=rows.folds, emphasis=rows.weights, is_uneven=False, seed=0
+                ).fold_scores(terms, recipe, 50)
             )
         )
         for labels in (rows.labels, flipped)
     ]
     assert (found[0][1][1] == found[1][1][1]).all()
     assert not (found[0][0][1] == found[1][0][1]).all()
+
+
+@given(sources=st.lists(st.sampled_from(["films", "books", "", None]), min_size=1), enough=st.integers(1, 20))
+def test_sources_with_rows_enough_count_alike_and_others_by_their_rows(sources, enough):
+    weights = emphasis(sources, enough)
+    assert weights.mean() == pytest.approx(1)
+    if len(set(sources)) == 1:
+        assert (weights == 1).all()
+    total = {name: sum(weights[[one == name for one in sources]]) / min(sources.count(name), enough) for name in set(sources)}
+    assert list(total.values()) == pytest.approx([next(iter(total.values()))] * len(total))
+
+
+def test_figures_of_several_sources_are_the_means_of_theirs():
+    rows = _rows(300)
+    sources = ["films"] * 200 + ["books"] * 100
+    trainer = Trainer(
+        labels=rows.labels, weights=rows.weights, folds=rows.folds, emphasis=emphasis(sources, 50), is_uneven=False, seed=0
+    )
+    # Right about every film, wrong about every book.
+    scores = np.where(trainer.places == 1, 3.0, -3.0) * np.where(np.array(sources) == "films", 1, -1)
+    found = trainer.examine(scores[:, None], Profile(median_chars=0, is_short=True, is_uneven=False).known()[0])
+    assert found.score == pytest.approx(0.5)
+    assert set(found.folds[0]) == {"log_loss", "accuracy", "macro_f1", "f1_negative", "f1_positive"}
 
 
 def test_terms_are_counted_once_for_each_set_of_rules(monkeypatch):

@@ -138,6 +138,11 @@ on conflict (run_id, model_version, event) do nothing
 -- name: lock_champion
 select pg_advisory_xact_lock(hashtextextended('sentiment.champion', 0))
 
+-- name: registration
+select model_version, metrics - 'trials' as metrics
+from sentiment.model_events
+where event = 'registered' and run_id = :run_id and snapshot = :snapshot
+
 -- name: decisions
 select model_version, event, reason, run_id
 from sentiment.model_events
