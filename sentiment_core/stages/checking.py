@@ -32,7 +32,7 @@ def check_date(services: Services, day: date, ref: ModelRef, *, run_id: str) -> 
     version = max(by_version, key=lambda item: by_version[item], default=ref.version)
     model = services.registry.open(ref if version == ref.version else services.registry.resolve(version))
     verdict, html = judge(
-        model.reference,
+        model.reference.rows if model.reference else None,
         _current_sample(services, day, version),
         n=by_version.get(version, 0),
         labelled_accuracy=records.labelled_accuracy(services.engine, day, version),
