@@ -303,6 +303,12 @@ DRIFT_CHECKS = Relation(
         Field("report_url", "text", "Where the HTML report lies: s3://bucket/reports/...", nullable=True),
         Field("run_id", "text", "Run that made the check", nullable=True),
         Field("checked_at", "timestamptz", "When"),
+        Field(
+            "statistics",
+            "jsonb",
+            "Where the night lay on the axes of the reference; for the checks of later nights",
+            nullable=True,
+        ),
     ),
 )
 DRIFT_SKETCHES = Relation(
@@ -332,6 +338,19 @@ SHADOW_OBJECTS = Relation(
         Field("n_agreed", "bigint", "Reviews on which it said what the current score said then"),
         RUN_ID,
         SCORED_AT,
+    ),
+    is_public=False,
+)
+RETRAIN_REQUESTS = Relation(
+    "retrain_requests",
+    "Which nights have set off a retrain; what came of it stands in model_events under the retrain's run",
+    (
+        WINDOW_DATE,
+        RUN_ID,
+        Field("retrain_run_id", "text", "The run of retrain_model that was set off"),
+        MODEL_VERSION,
+        Field("n_labels", "bigint", "Labels that there were then"),
+        Field("requested_at", "timestamptz", "When"),
     ),
     is_public=False,
 )
@@ -443,14 +462,14 @@ MODEL_SCORECARD = Relation(
 DRIFT_HISTORY = Relation(
     "drift_history",
     "The latest drift check of every date",
-    tuple(field for field in DRIFT_CHECKS.fields if field.name != "run_id"),
+    tuple(field for field in DRIFT_CHECKS.fields if field.name not in ("run_id", "statistics")),
     is_view=True,
 )
 
 RELATIONS = (
     SCORED_REVIEWS, SCORE_HISTORY, STAGED_REVIEWS, RUNNER_UPS, SOURCE_OBJECTS, OBJECT_DATES, QUARANTINED_REVIEWS, SCORING_RUNS,
     OBJECT_LEASES, BATCH_OBJECTS, SWEEPS,
-    DRIFT_CHECKS, DRIFT_SKETCHES, SHADOW_OBJECTS, LABELS_RELATION, MODEL_EVENTS, RETENTION_MARKS, REMOVALS,
+    DRIFT_CHECKS, DRIFT_SKETCHES, SHADOW_OBJECTS, RETRAIN_REQUESTS, LABELS_RELATION, MODEL_EVENTS, RETENTION_MARKS, REMOVALS,
     SCHEMA_MIGRATIONS,
     DAILY_SENTIMENT, PRODUCT_SENTIMENT, MODEL_SCORECARD, DRIFT_HISTORY,
 )  # fmt: skip
