@@ -78,10 +78,6 @@ class Drift:
     mode: str
     min_reviews: int
     sample_rows: int
-    numeric_threshold: float
-    categorical_threshold: float
-    noise_multiple: float
-    retrain_share: float
     topics: int
     lens_words: int
     min_reference: int

@@ -108,7 +108,7 @@ def _points(history: History, night: Night, verdict: DriftVerdict) -> tuple[Poin
     past = [
         Point(
             day=item.window_date, verdict=item.verdict, p_value=item.p_value, effect=item.effect,
-            estimated=item.estimated_accuracy, measured=item.labelled_accuracy,
+            estimated=item.estimated_accuracy, measured=item.labels.n_right / item.labels.n if item.labels else None,
         )
         for item in history.nights[-_NIGHTS_SHOWN + 1 :]
     ]  # fmt: skip

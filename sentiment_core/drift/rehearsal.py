@@ -114,7 +114,7 @@ def as_past(day: date, measured: Measurement, verdict: DriftVerdict) -> PastNigh
         p_value=verdict.p_value,
         effect=verdict.effect,
         estimated_accuracy=verdict.estimated_accuracy,
-        labelled_accuracy=verdict.labelled_accuracy,
+        labels=measured.labels,
         statistics=measured.statistics,
     )
 

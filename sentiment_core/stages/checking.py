@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from sentiment_core.domain import DriftVerdict
-    from sentiment_core.drift.history import History
+    from sentiment_core.drift.history import History, PastNight
     from sentiment_core.drift.history import Night as DriftNight
 
 log = logging.getLogger(__name__)
@@ -100,18 +100,27 @@ def night_of(services: Services, day: date, version: int, *, n: int) -> "DriftNi
 
 def history_of(services: Services, day: date, ref: ModelRef) -> "History":
     """What is known as of a night: the nights before it that the version scored, labels it has not learnt from, the last retrain."""
-    from sentiment_core.drift.history import History, PastNight, Statistics
+    from sentiment_core.drift.history import History
     from sentiment_core.drift.loop import retrained_on
     from sentiment_core.store import records
     from sentiment_core.store.requests import retrain_requests
 
     first = day - timedelta(days=services.policy.drift.season_days)
     rows = records.past_checks(services.engine, first=first, before=day, model_version=ref.version)
-    nights = tuple(
-        PastNight(**{**row, "statistics": Statistics.from_json(row["statistics"]) if row["statistics"] else None}) for row in rows
-    )
+    nights = tuple(map(_past_night, rows))
     requests = [request for request in retrain_requests(services.engine) if request.window_date < day]
     return History(nights=nights, n_new_labels=count_new_labels(services, ref), retrained_on=retrained_on(requests))
+
+
+def _past_night(row: dict[str, Any]) -> "PastNight":
+    from sentiment_core.drift.history import Labels, PastNight, Statistics
+
+    n_labelled, n_right, statistics = (row.pop(name) for name in ("n_labelled", "n_right", "statistics"))
+    return PastNight(
+        **row,
+        labels=Labels(n=n_labelled, n_right=n_right) if n_labelled else None,
+        statistics=Statistics.from_json(statistics) if statistics else None,
+    )
 
 
 def count_new_labels(services: Services, ref: ModelRef) -> int:

@@ -145,7 +145,10 @@ def count_scored_labels(engine: Engine) -> int:
 
 
 def past_checks(engine: Engine, *, first: date, before: date, model_version: int) -> list[dict[str, Any]]:
-    """The check that counts of every date from `first` to the day before `before`, oldest first, where it judged the version."""
+    """Of every date from `first` to the day before `before` the check that counts, oldest first, where it judged the version.
+
+    Beside it the labels known by now of reviews that the version scored: n_labelled, n_right.
+    """
     return _read(engine, "past_checks", first=first, before=before, model_version=model_version)
 
 

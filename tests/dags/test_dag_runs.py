@@ -74,7 +74,9 @@ def test_a_drifted_night_sets_off_one_retrain_and_its_rerun_none(run, quick_to_r
     [(verdict, sentence)] = rows(quick_to_retrain, "select verdict, sentence from sentiment.drift_checks")
     assert verdict == "retrain"
     assert retrains == [(f"drift__{DAY}", {"reason": f"drift on {DAY}: {sentence}"})]
-    assert rows(quick_to_retrain, "select window_date, retrain_run_id from sentiment.retrain_requests") == [(DAY, f"drift__{DAY}")]
+    assert rows(quick_to_retrain, "select window_date, retrain_run_id from sentiment.retrain_requests") == [
+        (DAY, f"drift__{DAY}")
+    ]
     state, tasks = run("score_reviews", date=str(DAY))
     assert (state, tasks["set_off_retrain"]) == (DagRunState.SUCCESS, "skipped")
     assert rows(quick_to_retrain, "select count(*) from sentiment.drift_checks where verdict = 'retrain'") == [(2,)]

@@ -105,7 +105,7 @@ def test_a_file_that_cannot_be_judged_is_an_error_that_names_it(run, tmp_path, c
     if content is not None:
         path.write_text(content, encoding="utf-8")
     status, said, complained = run("drift", path, "--json")
-    if content == "nonsense\n" or content and "words" in content:
+    if content == "nonsense\n" or (content and "words" in content):
         assert (status, json.loads(said)["verdict"]) == (0, "too_few") if status == 0 else complaint in complained
     else:
         assert (status, said) == (1, "")
@@ -167,7 +167,9 @@ def test_scored_nights_are_replayed_out_of_the_database(settings, run):
     replayed = json.loads(said)["nights"]
     assert status == 0
     with settings.engine.connect() as connection:
-        query = "select window_date::text, verdict, p_value, effect, estimated_accuracy, n from sentiment.drift_history order by 1"
+        query = (
+            "select window_date::text, verdict, p_value, effect, estimated_accuracy, n from sentiment.drift_history order by 1"
+        )
         recorded = [tuple(row) for row in connection.execute(text(query))]
     assert [
         tuple(night[name] for name in ("date", "verdict", "p_value", "effect", "estimated_accuracy", "n")) for night in replayed

@@ -72,15 +72,31 @@ insert into sentiment.drift_checks (
 
 -- name: past_checks
 -- Of every date the check that counts, if it judged this version: what was another version's says nothing of this one.
-select window_date, n, verdict, p_value, effect, estimated_accuracy, labelled_accuracy, statistics
-from (
+-- A binary model knows no neutral: there 3 stars count as positive, as in its training set.
+with checked as (
     select distinct on (window_date) *
     from sentiment.drift_checks
     where window_date >= :first and window_date < :before
     order by window_date, checked_at desc, check_id desc
-) latest
-where model_version = :model_version
-order by window_date
+), labelled as (
+    select
+        l.review_date,
+        count(*) as n,
+        count(*) filter (
+            where s.label = case when s.p_neutral is null and l.label = 'neutral' then 'positive' else l.label end
+        ) as n_right
+    from sentiment.labels l
+    join sentiment.scored_reviews s on s.review_date = l.review_date and s.review_id = l.review_id
+    where l.review_date >= :first and l.review_date < :before and s.model_version = :model_version
+    group by l.review_date
+)
+select
+    c.window_date, c.n, c.verdict, c.p_value, c.effect, c.estimated_accuracy, c.statistics,
+    coalesce(a.n, 0) as n_labelled, coalesce(a.n_right, 0) as n_right
+from checked c
+left join labelled a on a.review_date = c.window_date
+where c.model_version = :model_version
+order by c.window_date
 
 -- name: nights_of_version
 -- Dates come from the checks, never from a scan of all reviews; a date's reviews are then counted in its own leaf.
