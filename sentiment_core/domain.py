@@ -109,6 +109,8 @@ class ScoredBatch:
     table: pa.Table
     """Columns of `schema.SCORED_BATCH`, one row a review."""
     model: ModelRef
+    texts: pa.LargeStringArray | None = None
+    """The rows' texts, while a drift sample is drawn from them."""
 
 
 @dataclass(frozen=True, kw_only=True)

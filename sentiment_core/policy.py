@@ -11,6 +11,8 @@ from typing import Any
 
 from sentiment_core.errors import Permanent
 
+DRIFT_MODES = ("threshold", "evidence")
+"""One night's verdict is enough for a retrain, or drift has to last, to harm, and to bring labels."""
 _MAX_DAYS = 36_500  # a hundred years; much more would leave the calendar
 _GONE_ROWS = ("keep", "remove")
 
@@ -76,10 +78,31 @@ class Drift:
     mode: str
     min_reviews: int
     sample_rows: int
-    numeric_threshold: float
-    categorical_threshold: float
-    noise_multiple: float
-    retrain_share: float
+    topics: int
+    lens_words: int
+    min_reference: int
+    heavy_tail: float
+    warn_p: float
+    warn_evidence: float
+    season_nights: int
+    season_lag: int
+    season_days: int
+    retrain_p: float
+    retrain_nights: int
+    of_nights: int
+    retrain_effect: float
+    retrain_effect_small: float
+    small_night: int
+    min_fall: float
+    fall_sigmas: float
+    fall_factor: float
+    labelled_p: float
+    labelled_nights: int
+    retrain_labels: int
+    cooldown_nights: int
+    quarantine_share: float
+    gibberish_sigmas: float
+    gibberish_strange_share: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,8 +194,9 @@ def read_policy(path: Path) -> Policy:
             f"policy {path}", expected="a readable TOML file", found=str(error), remedy="correct the file, or SENTIMENT_POLICY"
         ) from error
     policy: Policy = _build(Policy, document, path, "")
-    if policy.drift.mode != "threshold":
-        raise Permanent(f"key drift.mode in {path}", expected="'threshold'", found=repr(policy.drift.mode), remedy="correct it")
+    if policy.drift.mode not in DRIFT_MODES:
+        expected = " or ".join(map(repr, DRIFT_MODES))
+        raise Permanent(f"key drift.mode in {path}", expected=expected, found=repr(policy.drift.mode), remedy="correct it")
     for name, days in vars(policy.retention).items():
         if not 0 <= days <= _MAX_DAYS:
             raise Permanent(

@@ -1,30 +1,177 @@
-"""All of Evidently: the comparison it carries out, its report, and what its own tests say.
+"""All of Evidently: it carries the decision. Its report shows the checks of a night, and its results say which failed.
 
-`judge` is the one door. Which columns are compared on which scale comes from `drift.columns`; the verdict is read
-from the status of the tests in Evidently's result and never worked out again, so what the report shows is what sets
-off a retrain. A result that lacks a test is an error, not a quiet night.
+Every check of `drift` becomes a metric of Evidently's with a test bound to it; the verdict is read from the status of
+these tests and never worked out beside them, so what the report shows is what sets off a retrain. A result that lacks
+a test is an error, not a quiet night. Besides, Evidently describes the columns, from a bounded sample.
 
 Evidently takes seconds to import: import this module inside functions. It is used offline; nothing is sent anywhere.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from evidently import DataDefinition, Dataset, Report
-from evidently.metrics import DriftedColumnsCount, ValueDrift
-from evidently.tests import lt
+from evidently.core.metric_types import MetricTest, MetricTestResult, SingleValueCalculation, SingleValueMetric, TestStatus
+from evidently.legacy.renderers.html_widgets import CounterData, WidgetSize, counter
+from evidently.presets import ValueStats
 
+from sentiment_core import schema
 from sentiment_core.domain import DriftVerdict
-from sentiment_core.drift.accuracy import estimate_accuracy, reference_accuracy
-from sentiment_core.drift.columns import Comparison, prepare
-from sentiment_core.drift.page import STYLE, render_head, render_page
-from sentiment_core.drift.verdict import Accuracies, Findings, decide, too_few, why_too_few
+from sentiment_core.drift.charts import Point
+from sentiment_core.drift.checks import COLUMN, EFFECT, Check, checks
+from sentiment_core.drift.history import History, Night
+from sentiment_core.drift.measure import Measurement, measure
+from sentiment_core.drift.page import STYLE, Finding, Story, figure, render_head, render_page
+from sentiment_core.drift.reference import Reference
+from sentiment_core.drift.verdict import conclude
 from sentiment_core.errors import Permanent
 from sentiment_core.policy import Drift
+
+_DESCRIBED = tuple(field.name for field in (*schema.DRIFT_NUMERIC, *schema.LENS_NUMERIC, *schema.DRIFT_CATEGORICAL))
+"""Columns that Evidently describes: numbers, and the label. Never a text, an id or a product."""
+_NIGHTS_SHOWN = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A night that was judged."""
+
+    verdict: DriftVerdict
+    measurement: Measurement
+    page: bytes
+    """The report as HTML."""
+
+
+def judge(
+    reference: Reference | None, night: Night, *, history: History, limits: Drift, title: str, model_version: int
+) -> Judged:
+    """Judge a night against the reference of its model version, by the results of Evidently's tests.
+
+    Args:
+        reference: None for a version that has none.
+        night: its reviews.
+        history: what is known as of the night.
+        limits: section [drift] of the policy.
+        title: first line of the page.
+        model_version: version that scored the night.
+
+    Raises:
+        Permanent: Evidently's result lacks a test, or a test could not be carried out.
+    """
+    measured = measure(reference, night, history=history, limits=limits)
+    found = checks(measured, limits)
+    if reference is None or not found:
+        verdict = conclude(measured, {}, limits)
+        story = Story(title=title, verdict=verdict, model_version=model_version, history=_points(history, night, verdict))
+        return Judged(verdict=verdict, measurement=measured, page=render_page(story).encode())
+    report = carry_out(found, _described(reference.rows), _described(night.rows), sample_rows=limits.sample_rows)
+    failed = read_failed(report.result, found)
+    verdict = conclude(measured, failed, limits)
+    story = _story(
+        title, model_version, measured=measured, verdict=verdict, found=found, failed=failed, night=night, limits=limits
+    )
+    return Judged(verdict=verdict, measurement=measured, page=report.below(render_head(story), title))
+
+
+def _story(
+    title: str, model_version: int, *, measured: Measurement, verdict: DriftVerdict, found: Sequence[Check],
+    failed: Mapping[str, bool], night: Night, limits: Drift,
+) -> Story:  # fmt: skip
+    limit_of = {COLUMN if check.name.startswith(COLUMN) else check.name: check.limit for check in found}
+    return Story(
+        title=title,
+        verdict=verdict,
+        model_version=model_version,
+        findings=tuple(
+            Finding(name=check.name, sentence=check.sentence, value=check.value, limit=check.limit, has_failed=failed[check.name])
+            for check in found
+            if not check.name.startswith(COLUMN)
+        ),
+        history=_points(measured.history, night, verdict),
+        reference_accuracy=measured.reference_accuracy,
+        column_limit=limit_of.get(COLUMN),
+        p_limit=limits.warn_p,
+        effect_limit=limit_of.get(EFFECT),
+    )
+
+
+def _points(history: History, night: Night, verdict: DriftVerdict) -> tuple[Point, ...]:
+    """The nights to draw; of a file by itself there are none."""
+    if night.window_date is None:
+        return ()
+    past = [
+        Point(
+            day=item.window_date, verdict=item.verdict, p_value=item.p_value, effect=item.effect,
+            estimated=item.estimated_accuracy, measured=item.labels.n_right / item.labels.n if item.labels else None,
+        )
+        for item in history.nights[-_NIGHTS_SHOWN + 1 :]
+    ]  # fmt: skip
+    tonight = Point(
+        day=night.window_date, verdict=verdict.verdict, p_value=verdict.p_value, effect=verdict.effect,
+        estimated=verdict.estimated_accuracy, measured=verdict.labelled_accuracy,
+    )  # fmt: skip
+    return (*past, tonight)
+
+
+def _described(rows: pa.Table) -> pa.Table:
+    return rows.select([name for name in _DESCRIBED if name in rows.column_names])
+
+
+class DriftStatistic(SingleValueMetric):  # type: ignore[misc]  # Evidently has no types
+    """A figure of a night that the verdict depends on, as a metric of Evidently's."""
+
+    name: str
+    sentence: str
+    measured: float
+
+
+class DriftStatisticCalculation(SingleValueCalculation[DriftStatistic]):  # type: ignore[misc]
+    """How Evidently comes by the figure: it was measured on all rows of the night, of which Evidently sees a sample."""
+
+    def calculate(self, context: Any, current_data: Any, reference_data: Any) -> Any:  # noqa: ARG002  # Evidently's signature
+        """The figure, with a card for the report."""
+        result = self.result(self.metric.measured)
+        value = figure(self.metric.measured)
+        result.widget = [
+            counter(title=self.metric.name, size=WidgetSize.HALF, counters=[CounterData(label=self.metric.sentence, value=value)])
+        ]
+        return result
+
+    def display_name(self) -> str:
+        """What the report calls it."""
+        return str(self.metric.name)
+
+
+class WithinLimit(MetricTest):  # type: ignore[misc]
+    """The test bound to such a figure: it fails at the limit and beyond."""
+
+    __alias_type__: ClassVar[str] = "within_limit"
+    limit: float
+    side: str
+    """`below` or `above` the limit: where the figure should lie."""
+    sentence: str
+
+    def to_test(self) -> Any:
+        """The test as Evidently runs it."""
+
+        def run(context: Any, metric: Any, value: Any) -> MetricTestResult:  # noqa: ARG001  # Evidently's signature
+            passed = value.value < self.limit if self.side == "below" else value.value > self.limit
+            return MetricTestResult(
+                id="within_limit",
+                name=value.display_name,
+                description=f"{self.sentence} {figure(value.value)}, expected {self.side} {figure(self.limit)}.",
+                metric_config=metric.to_metric_config(),
+                test_config=self.dict(),
+                status=TestStatus.SUCCESS if passed else TestStatus.FAIL,
+            )
+
+        return run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,106 +182,78 @@ class EvidentlyReport:
     """`metrics` and `tests` as Evidently gives them."""
     html: str
 
+    def below(self, head: str, title: str) -> bytes:
+        """Evidently's page with a title, and with a section of ours above it."""
+        ours = {
+            "</head>": f'<title>{escape(title)}</title><meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<style>{STYLE}</style></head>",
+            "<body>": f"<body>{head}",
+        }
+        html = self.html
+        for place, content in ours.items():
+            if place not in html:
+                raise _broken("page", expected=f"the tag {place}", found="none")
+            html = html.replace(place, content, 1)
+        return html.encode()
 
-def judge(
-    reference: pa.Table | None,
-    current: pa.Table,
-    *,
-    n: int,
-    labelled_accuracy: float | None,
-    policy: Drift,
-    title: str,
-    model_version: int,
-) -> tuple[DriftVerdict, bytes]:
-    """Judge a night against the reference of its model version; returns the verdict and its page.
+
+def carry_out(checks: Sequence[Check], reference: pa.Table, current: pa.Table, *, sample_rows: int) -> EvidentlyReport:
+    """Let Evidently carry out the checks of a night, and describe its columns beside those of the reference.
 
     Args:
-        reference: Rows of `schema.REFERENCE`; None for a version that has none.
-        current: The night's rows, or a uniform sample of them, with the drift columns (and product_id, confidence).
-        n: Reviews of the night, of which `current` may be a sample.
-        labelled_accuracy: Accuracy on those of them whose labels have arrived.
-        policy: Section [drift].
-        title: First line of the page.
-        model_version: Version that scored the night.
-
-    Raises:
-        Permanent: Evidently's result lacks a test, or a test could not be carried out.
+        checks: what the verdict is to be read from.
+        reference: columns to describe: numbers, and the label. No text.
+        current: the same of the night.
+        sample_rows: of each at most so many rows are shown.
     """
-    current = _sample(current, policy.sample_rows)
-    if reason := why_too_few(reference, current, n=n, limits=policy):
-        return _give_up(reason, n, labelled_accuracy, title, model_version)
-    reference = _sample(reference, policy.sample_rows)
-    comparison = prepare(reference, current, policy)
-    if not comparison.tests:
-        reasons = ", ".join(f"{name}: {why}" for name, why in comparison.left_out.items())
-        return _give_up(f"No column can be judged ({reasons}).", n, labelled_accuracy, title, model_version)
-    report = make_report(comparison, policy)
-    accuracies = Accuracies(
-        estimated=estimate_accuracy(reference, current), labelled=labelled_accuracy, reference=reference_accuracy(reference)
-    )
-    verdict = decide(comparison, read_findings(report.result, comparison), accuracies, n=n, limits=policy)
-    return verdict, _put_on_top(render_head(verdict, title=title, model_version=model_version), report.html, title)
-
-
-def make_report(comparison: Comparison, limits: Drift) -> EvidentlyReport:
-    """Let Evidently carry out the tests of a comparison: each column against its limit, and the share that failed."""
-    tests = comparison.tests
-    share = DriftedColumnsCount(
-        columns=[test.display for test in tests],
-        drift_share=limits.retrain_share,
-        per_column_method={test.display: test.method for test in tests},
-        per_column_threshold={test.display: test.threshold for test in tests},
-        share_tests=[lt(limits.retrain_share)],
-    )
-    columns = [ValueDrift(column=test.display, method=test.method, threshold=test.threshold) for test in tests]
+    both = [_presentable(_sample(table, sample_rows)) for table in (reference, current)]
+    names = [name for name in both[0].column_names if name in both[1].column_names]
+    if not (names and len(both[0]) and len(both[1])):  # Evidently wants a column, also where none can be shown
+        names, both = ["n"], [pa.table({"n": [1.0]})] * 2
+    is_numeric = {name: pa.types.is_floating(both[0].schema.field(name).type) for name in names}
     definition = DataDefinition(
-        numerical_columns=[test.display for test in tests if test.is_numeric],
-        categorical_columns=[test.display for test in tests if not test.is_numeric],
+        numerical_columns=[name for name in names if is_numeric[name]],
+        categorical_columns=[name for name in names if not is_numeric[name]],
     )
-    current, reference = (
-        Dataset.from_pandas(table.to_pandas(), data_definition=definition) for table in (comparison.current, comparison.reference)
-    )
-    snapshot = Report([share, *columns], include_tests=True).run(current, reference)
+    base, night = (Dataset.from_pandas(table.select(names).to_pandas(), data_definition=definition) for table in both)
+    metrics = [*map(_as_metric, checks), *(ValueStats(column=name) for name in names if name != "n")]
+    snapshot = Report(metrics, include_tests=False).run(night, base)
     return EvidentlyReport(result=snapshot.dict(), html=snapshot.get_html_str(as_iframe=False))
 
 
-def read_findings(result: dict[str, Any], comparison: Comparison) -> Findings:
-    """What Evidently's tests said of each column and of all together.
+def read_failed(result: Mapping[str, Any], checks: Sequence[Check]) -> dict[str, bool]:
+    """Which checks failed, by name, as Evidently's results say.
 
     Raises:
-        Permanent: a test of the comparison is missing from the result, or came out as neither passed nor failed.
+        Permanent: a check is missing from the result, or came out as neither passed nor failed.
     """
-    scores: dict[str, float] = {}
-    for test in comparison.tests:
-        score = _only(result["metrics"], "config", "ValueDrift", test.display)["value"]
-        if not math.isfinite(score):
-            raise _broken(f"metric of {test.display}", expected="a finite value", found=repr(score))
-        scores[test.name] = float(score)
-    return Findings(
-        is_dataset_drifted=_has_failed(result, "DriftedColumnsCount"),
-        scores=scores,
-        is_drifted={test.name: _has_failed(result, "ValueDrift", test.display) for test in comparison.tests},
-    )
+    return {check.name: _has_failed(result, check.name) for check in checks}
 
 
-def _has_failed(result: dict[str, Any], kind: str, column: str | None = None) -> bool:
-    test = _only(result["tests"], "metric_config", kind, column)
-    status = getattr(test["status"], "value", test["status"])
+def _as_metric(check: Check) -> DriftStatistic:
+    if not math.isfinite(check.value):
+        raise Permanent(
+            f"drift check {check.name}",
+            expected="a finite number",
+            found=repr(check.value),
+            remedy="this is a fault of ours: report it",
+        )
+    test = WithinLimit(limit=check.limit, side=check.direction, sentence=check.sentence)
+    return DriftStatistic(name=check.name, sentence=check.sentence, measured=check.value, tests=[test])
+
+
+def _has_failed(result: Mapping[str, Any], name: str) -> bool:
+    found = [test for test in result["tests"] if _is_about(test["metric_config"]["params"], name)]
+    if len(found) != 1:
+        raise _broken(f"test of {name}", expected="one entry in the result", found=str(len(found)))
+    status = getattr(found[0]["status"], "value", found[0]["status"])
     if status not in ("SUCCESS", "FAIL"):
-        raise _broken(f"test of {kind}", expected="the status SUCCESS or FAIL", found=f"{status}: {test.get('description')}")
+        raise _broken(f"test of {name}", expected="the status SUCCESS or FAIL", found=f"{status}: {found[0].get('description')}")
     return bool(status == "FAIL")
 
 
-def _only(entries: list[dict[str, Any]], key: str, kind: str, column: str | None) -> dict[str, Any]:
-    """The one entry of a list in Evidently's result that is about this kind of metric and this column."""
-    found = []
-    for entry in entries:
-        config = entry[key].get("params", entry[key])
-        if config["type"].endswith(f":{kind}") and config.get("column") == column:
-            found.append(entry)
-    if len(found) != 1:
-        raise _broken(f"{kind} of {column or 'all columns'}", expected="one entry in the result", found=str(len(found)))
-    return found[0]
+def _is_about(config: Mapping[str, Any], name: str) -> bool:
+    return str(config["type"]).endswith(f":{DriftStatistic.__name__}") and config.get("name") == name
 
 
 def _broken(thing: str, *, expected: str, found: str) -> Permanent:
@@ -153,15 +272,17 @@ def _sample(table: pa.Table, size: int) -> pa.Table:
     return table.take(np.sort(np.random.default_rng(0).choice(len(table), size, replace=False)))
 
 
-def _give_up(reason: str, n: int, labelled_accuracy: float | None, title: str, model_version: int) -> tuple[DriftVerdict, bytes]:
-    verdict = too_few(reason, n=n, labelled_accuracy=labelled_accuracy)
-    return verdict, render_page(verdict, title=title, model_version=model_version).encode()
+def _presentable(table: pa.Table) -> pa.Table:
+    """Numbers as doubles and words as they are; rows with a gap are left out, columns of gaps alone before them."""
+    table = pa.table({name: _finite(table[name]) for name in table.column_names})
+    table = table.select([name for name in table.column_names if table[name].null_count < len(table)])
+    for name in table.column_names:
+        table = table.filter(table[name].is_valid())
+    return table
 
 
-def _put_on_top(head: str, html: str, title: str) -> bytes:
-    """Evidently's page with a title, and with a section of ours above it."""
-    for place, ours in (("</head>", f"<title>{escape(title)}</title><style>{STYLE}</style></head>"), ("<body>", f"<body>{head}")):
-        if place not in html:
-            raise _broken("page", expected=f"the tag {place}", found="none")
-        html = html.replace(place, ours, 1)
-    return html.encode()
+def _finite(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return column
+    numbers = column.cast(pa.float64())
+    return pc.if_else(pc.is_finite(numbers), numbers, None)

@@ -105,6 +105,17 @@ DRIFT_NUMERIC = (
 DRIFT_CATEGORICAL = (LABEL,)
 DRIFT_COLUMNS = tuple(field.name for field in (*DRIFT_NUMERIC, *DRIFT_CATEGORICAL))
 
+# Of the rows that may enter a drift sample only: what a model version's lens (`text.lens`) sees in a text.
+LENS_NUMERIC = (
+    Field("surprise", "real", "Mean surprise of its words in nats, by how frequent they are in training reviews", pa.float32()),
+    Field("strange_share", "real", "Share of its words that are in no review the lens was made from", pa.float32()),
+    Field("distinct_share", "real", "Distinct words as a share of all its words", pa.float32()),
+    Field("negation_share", "real", "Share of its words that negate", pa.float32()),
+    Field("n_sentences", "integer", "Ends of sentences", pa.int32()),
+)
+TOPICS = Field("topics", "real[]", "Place of the text among the topics of the training reviews", pa.list_(pa.float32()))
+LENS_COLUMNS = tuple(field.name for field in (*LENS_NUMERIC, TOPICS))
+
 # What `scoring` hands to `store` and `drift`.
 SCORED_BATCH = arrow_schema(
     ROW_NUMBER, REVIEW_DATE, REVIEW_ID, PRODUCT_ID, SOURCE, CREATED_AT, RATING,
@@ -133,7 +144,12 @@ SNAPSHOT = arrow_schema(*SNAPSHOT_FIELDS)
 CLASSES_NOTE, HELD_OUT_NOTE = b"sentiment.classes", b"sentiment.held_out_share"
 
 # The reference of a model version: drift columns of held-out rows, and what their labels were.
-REFERENCE = arrow_schema(*DRIFT_NUMERIC, LABEL, Field("true_label", "text", "The label a person gave", pa.string()), PRODUCT_ID)
+REFERENCE = arrow_schema(
+    *DRIFT_NUMERIC, LABEL, CONFIDENCE,
+    Field("raw_confidence", "double precision", "Probability of the label by the model that had not seen the row", pa.float64()),
+    Field("true_label", "text", "The label a person gave", pa.string()), PRODUCT_ID,
+    *LENS_NUMERIC, TOPICS,
+)  # fmt: skip
 
 _SCORE_FIELDS = (
     REVIEW_DATE, REVIEW_ID, PRODUCT_ID, SOURCE, LABEL, P_NEGATIVE, P_NEUTRAL, P_POSITIVE, CONFIDENCE,
@@ -287,6 +303,12 @@ DRIFT_CHECKS = Relation(
         Field("report_url", "text", "Where the HTML report lies: s3://bucket/reports/...", nullable=True),
         Field("run_id", "text", "Run that made the check", nullable=True),
         Field("checked_at", "timestamptz", "When"),
+        Field(
+            "statistics",
+            "jsonb",
+            "Where the night lay on the axes of the reference; for the checks of later nights",
+            nullable=True,
+        ),
     ),
 )
 DRIFT_SKETCHES = Relation(
@@ -316,6 +338,19 @@ SHADOW_OBJECTS = Relation(
         Field("n_agreed", "bigint", "Reviews on which it said what the current score said then"),
         RUN_ID,
         SCORED_AT,
+    ),
+    is_public=False,
+)
+RETRAIN_REQUESTS = Relation(
+    "retrain_requests",
+    "Which nights have set off a retrain; what came of it stands in model_events under the retrain's run",
+    (
+        WINDOW_DATE,
+        RUN_ID,
+        Field("retrain_run_id", "text", "The run of retrain_model that was set off"),
+        MODEL_VERSION,
+        Field("n_labels", "bigint", "Labels that there were then"),
+        Field("requested_at", "timestamptz", "When"),
     ),
     is_public=False,
 )
@@ -427,14 +462,14 @@ MODEL_SCORECARD = Relation(
 DRIFT_HISTORY = Relation(
     "drift_history",
     "The latest drift check of every date",
-    tuple(field for field in DRIFT_CHECKS.fields if field.name != "run_id"),
+    tuple(field for field in DRIFT_CHECKS.fields if field.name not in ("run_id", "statistics")),
     is_view=True,
 )
 
 RELATIONS = (
     SCORED_REVIEWS, SCORE_HISTORY, STAGED_REVIEWS, RUNNER_UPS, SOURCE_OBJECTS, OBJECT_DATES, QUARANTINED_REVIEWS, SCORING_RUNS,
     OBJECT_LEASES, BATCH_OBJECTS, SWEEPS,
-    DRIFT_CHECKS, DRIFT_SKETCHES, SHADOW_OBJECTS, LABELS_RELATION, MODEL_EVENTS, RETENTION_MARKS, REMOVALS,
+    DRIFT_CHECKS, DRIFT_SKETCHES, SHADOW_OBJECTS, RETRAIN_REQUESTS, LABELS_RELATION, MODEL_EVENTS, RETENTION_MARKS, REMOVALS,
     SCHEMA_MIGRATIONS,
     DAILY_SENTIMENT, PRODUCT_SENTIMENT, MODEL_SCORECARD, DRIFT_HISTORY,
 )  # fmt: skip

@@ -3,6 +3,7 @@
 Pure functions and constants; no markup, no I/O. Every word a reader meets outside the templates is here.
 """
 
+from collections.abc import Sequence
 from datetime import date
 
 from sentiment_core.store.overview import Check, NightRow
@@ -46,6 +47,15 @@ def _state(night: NightRow | Check) -> tuple[str, str]:
 def headline(night: NightRow) -> str:
     """How the latest night was, in a sentence."""
     return f"The latest night, {long_date(night.window_date)}, {_state(night)[1]}."
+
+
+def to_look_at(nights: Sequence[NightRow]) -> list[NightRow]:
+    """The nights that somebody has to look at, because what was delivered seems broken and has not been mended since.
+
+    >>> [night.check_id for night in to_look_at([NightRow(window_date=date(2026, 11, 1), check_id=7, verdict="quarantine")])]
+    [7]
+    """
+    return [night for night in nights if night.verdict == "quarantine"]
 
 
 def summary(night: NightRow) -> str:

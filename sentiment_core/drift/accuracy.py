@@ -5,33 +5,24 @@ which the model was not trained on, learn how often a confidence is right; avera
 the model doubts and is blind to confident mistakes.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 
+from sentiment_core.drift.history import Labels
+from sentiment_core.drift.reference import Basis, Reference, group_numbers, single
+
 Floats = npt.NDArray[np.float64]
-
-
-def estimate_accuracy(reference: pa.Table, current: pa.Table) -> float | None:
-    """The expected share of right labels, in [0, 1]; None where it cannot be had (no rows, no confidence)."""
-    known, asked = _confidence(reference), _confidence(current)
-    is_usable = np.isfinite(known)
-    asked = asked[np.isfinite(asked)]
-    if not is_usable.any() or not len(asked):
-        return None
-    rightness = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
-    rightness.fit(known[is_usable], _is_right(reference)[is_usable])
-    return float(rightness.predict(asked).mean())
-
-
-def reference_accuracy(reference: pa.Table) -> float:
-    """The share of the reference's rows that the model got right."""
-    return float(_is_right(reference).mean())
-
-
-def _is_right(reference: pa.Table) -> Floats:
-    return np.asarray(reference["label"].to_numpy() == reference["true_label"].to_numpy(), np.float64)
+_SIGMAS = 3.0
+"""Standard errors from which the mood counts as moved."""
+_CHANCE = 2.0
+"""Standard errors of a fall that are put down to chance."""
+_LEAST_GAP = 0.2
+"""A model whose labels tell the moods apart by less says nothing of the mood."""
 
 
 def _confidence(table: pa.Table) -> Floats:
@@ -41,3 +32,134 @@ def _confidence(table: pa.Table) -> Floats:
     p_positive = np.asarray(table["p_positive"].to_numpy(), np.float64)
     confidence: Floats = np.maximum(p_positive, 1 - p_positive)
     return confidence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What is expected of a night's accuracy without labels."""
+
+    accuracy: float
+    """Expected share of right labels, in [0, 1]."""
+    sigma: float
+    """Standard error of it as a forecast of the share that labels would show."""
+    fall: float
+    """By how much it lies below what reviews of this mood come to on the reference; negative where above."""
+    fall_sigma: float
+    """How much of a fall is chance: one standard error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mood:
+    """The share of positive reviews, estimated without labels."""
+
+    share: float
+    """Tonight's, in [0, 1]."""
+    sigma: float
+    reference: float
+    """The reference's, by its labels."""
+
+    @property
+    def shift(self) -> float:
+        """By how much it has moved."""
+        return self.share - self.reference
+
+    @property
+    def has_moved(self) -> bool:
+        """By more than three standard errors."""
+        return abs(self.shift) > _SIGMAS * self.sigma
+
+
+class Rightness:
+    """How often a confidence is right, learnt from the reference; of its rows and of others."""
+
+    def __init__(self, reference: Reference) -> None:
+        """Fit the map (isotonic), and how far chance moves its mean."""
+        self._map = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
+        right = reference.is_right.astype(np.float64)
+        raw = np.asarray(reference.rows["raw_confidence"].to_numpy(zero_copy_only=False), np.float64)
+        self._map.fit(raw, right)
+        self._known = np.asarray(self._map.predict(_confidence(reference.rows)))
+        numbers = group_numbers(reference.rows)
+        self._basis = single(self._known[:, np.newaxis], numbers)
+        self._error = single((right - self._known)[:, np.newaxis], numbers)
+        is_positive = np.asarray(reference.rows["true_label"].to_numpy(zero_copy_only=False) == "positive")
+        whole = float(self._known.mean())
+        self._by_mood = [float(self._known[side].mean()) if side.any() else whole for side in (is_positive, ~is_positive)]
+        self._reference = reference
+
+    def expect(self, rows: pa.Table, spread: float, mood: Mood | None, *, fall_factor: float) -> Estimate:
+        """The accuracy to expect of a night.
+
+        Args:
+            rows: of the night.
+            spread: sum of the squared shares of products among them.
+            mood: the night's, where it has moved: what positive and negative reviews come to is weighed by it.
+            fall_factor: by how much more accuracy falls than confidence does, where the fall is no chance.
+        """
+        rightness = np.asarray(self._map.predict(_confidence(rows)))
+        n, mean = len(rows), float(rightness.mean())
+        before = self.reference_accuracy
+        if mood is not None and mood.has_moved:
+            before = mood.share * self._by_mood[0] + (1 - mood.share) * self._by_mood[1]
+        fall_sigma = self._sigma(self._basis, n, spread)
+        beyond = max(0.0, before - mean - _CHANCE * fall_sigma)
+        labels = float((rightness * (1 - rightness)).mean()) / n
+        return Estimate(
+            accuracy=max(0.0, mean - (fall_factor - 1) * beyond),
+            sigma=float(np.sqrt(labels + self._sigma(self._error, n, spread, with_night=False) ** 2)),
+            fall=before - mean,
+            fall_sigma=fall_sigma,
+        )
+
+    @property
+    def reference_accuracy(self) -> float:
+        """Accuracy on reviews like the reference's: its labels, as sure as the whole model is."""
+        return float(self._known.mean())
+
+    @property
+    def reference_sigma(self) -> float:
+        """Standard error of it."""
+        return self._sigma(self._error, 1, 1.0, with_night=False)
+
+    def _sigma(self, basis: Basis, n: int, spread: float, *, with_night: bool = True) -> float:
+        """Standard error of the difference between a night's mean and the reference's."""
+        between, unit = float(basis.between[0]), float(1 / basis.axes[0, 0])
+        variance = 1 / max(len(self._reference), 1) + between * self._reference.spread
+        if with_night:
+            variance += 1 / n + between * spread
+        return float(unit * np.sqrt(variance))
+
+
+def estimate_mood(reference: Reference, rows: pa.Table, spread: float) -> Mood | None:
+    """The share of positive reviews from the labels the model gave (BBSE; Lipton, Wang and Smola 2018).
+
+    None where the model's labels say too little: of reviews that are positive and that are not, it calls nearly as many positive.
+    """
+    labels, true = (
+        np.asarray(reference.rows[name].to_numpy(zero_copy_only=False) == "positive") for name in ("label", "true_label")
+    )
+    if true.all() or not true.any():
+        return None
+    hits, slips = float(labels[true].mean()), float(labels[~true].mean())
+    if hits - slips < _LEAST_GAP:
+        return None
+    said = np.asarray(rows["label"].to_numpy(zero_copy_only=False) == "positive")
+    share = min(1.0, max(0.0, (float(said.mean()) - slips) / (hits - slips)))
+    basis = single(labels[:, np.newaxis].astype(np.float64), group_numbers(reference.rows))
+    between, unit = float(basis.between[0]), float(1 / basis.axes[0, 0])
+    variance = 1 / len(rows) + between * spread + 1 / len(reference) + between * reference.spread
+    return Mood(share=share, sigma=float(unit * np.sqrt(variance)) / (hits - slips), reference=float(true.mean()))
+
+
+def compare_labels(labels: Labels, expected: float, sigma: float) -> float:
+    """One-sided p-value of so few right labels if the model were as good as on the reference (normal, in the unlucky direction).
+
+    Args:
+        labels: what people said.
+        expected: accuracy on the reference.
+        sigma: its standard error.
+    """
+    chance = expected * (1 - expected) / labels.n + sigma**2
+    # Half a review less surprising: shares of few labels move in steps.
+    gap = (labels.n_right + 0.5) / labels.n - expected
+    return float(stats.norm.cdf(gap / np.sqrt(max(chance, np.finfo(float).tiny))))

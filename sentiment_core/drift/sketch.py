@@ -8,8 +8,8 @@ bottom-k sketches", PODC 2007). Memory is bounded by the sample size plus one ba
 What a column means, how samples are compared and where sketches are stored is not known here.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -34,12 +34,18 @@ SAMPLE = pa.schema(
         _OBJECT_ID,
         _HASH,
         *(schema.SCORED_BATCH.field(name) for name in ("row_number", "review_id", "product_id", *_CARRIED)),
+        *(pa.field(field.name, field.arrow) for field in (*schema.LENS_NUMERIC, schema.TOPICS)),
     ]
 )
-"""Columns of a sample. object_id is null until the object is known: the sketcher sees rows, not objects."""
+"""Columns of a sample. object_id is null until the object is known: the sketcher sees rows, not objects. What the lens sees
+is null where the model has none."""
+_TEXT = pa.field("text", pa.large_string())
+_TAKEN = pa.schema([*list(SAMPLE)[: -len(schema.LENS_COLUMNS)], _TEXT])
+# What a sample is made of while rows come: their texts instead of what the lens will see in them.
 
 Hashes = npt.NDArray[np.uint64]
 Moments = dict[str, dict[str, Any]]
+Lens = Callable[[pa.LargeStringArray], dict[str, pa.Array]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +92,9 @@ class Sketch:
             table = pa.ipc.open_stream(pa.py_buffer(content)).read_all()
             limit = int(table.schema.metadata[b"limit"])
             table = table.add_column(0, _OBJECT_ID, pa.array([object_id] * table.num_rows, pa.int64()))
+            for name in schema.LENS_COLUMNS:  # kept by an earlier version of the product, which had no lens
+                if name not in table.column_names:
+                    table = table.append_column(SAMPLE.field(name), pa.nulls(table.num_rows, SAMPLE.field(name).type))
             sample = table.replace_schema_metadata(None).cast(SAMPLE)
         except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
             raise Permanent(
@@ -107,31 +116,77 @@ def merge(sketches: Iterable[Sketch], *, size: int) -> Sketch:
     return Sketch(n=n, moments=moments, sample=sample, limit=limit)
 
 
-class Sketcher:
-    """Sums up the scored batches of one object by review_date, in one pass."""
+class Limits:
+    """What the samples of several objects need not hold: hashes above the limit of all of them together, by date.
+
+    A hash above it cannot be among the smallest of the date, so that objects read later sample less and the lens looks at
+    no more rows than it must. For one thread.
+    """
 
     def __init__(self, size: int) -> None:
         """`size` is how many rows the sample of a date holds at most."""
+        self._size = size
+        self._hashes: dict[date, Hashes] = {}
+
+    def of(self, day: date) -> int:
+        """The largest hash that may still be among the smallest of a date."""
+        hashes = self._hashes.get(day)
+        return HASH_MAX if hashes is None or len(hashes) < self._size else int(hashes[-1])
+
+    def note(self, sketches: Mapping[date, Sketch]) -> None:
+        """Take an object's sketches into account, once they are sure to be kept."""
+        for day, sketch in sketches.items():
+            known = self._hashes.get(day, np.zeros(0, np.uint64))
+            self._hashes[day] = np.unique(np.concatenate([known, sketch.sample["hash"].to_numpy()]))[: self._size]
+
+
+class Sketcher:
+    """Sums up the scored batches of one object by review_date, in one pass."""
+
+    def __init__(self, size: int, *, lens: Lens | None = None, limits: Limits | None = None) -> None:
+        """Begin with nothing.
+
+        Args:
+            size: how many rows the sample of a date holds at most.
+            lens: what gives the columns of the lens for texts; without it they are null.
+            limits: of the objects before this one.
+        """
         if size < 1:
             raise ValueError(f"a sample holds at least one row, not {size}")
-        self._size = size
+        self._size, self._lens, self._limits = size, lens, limits or Limits(size)
         self._sketches: dict[date, Sketch] = {}
 
-    def add(self, scored: pa.Table) -> None:
-        """Take a batch with the columns of `schema.SCORED_BATCH`."""
+    def add(self, scored: pa.Table, texts: pa.Array | None = None) -> None:
+        """Take a batch with the columns of `schema.SCORED_BATCH`, and the texts of its rows where there is a lens."""
+        if texts is None or self._lens is None:
+            texts = pa.nulls(len(scored), _TEXT.type)
+        scored = scored.append_column(_TEXT, texts)
         days = scored["review_date"]
         found = pc.unique(days).to_pylist()
         for day in found:
             rows = scored if len(found) == 1 else scored.filter(pc.equal(days, pa.scalar(day, pa.date32())))
-            old = self._sketches.get(day, _EMPTY)
+            old = self._sketches.get(day) or Sketch(
+                n=0, moments=_no_moments(), sample=_TAKEN.empty_table(), limit=self._limits.of(day)
+            )
             new = _sketch_rows(rows, day, old.limit)
             sample, limit = _smallest(pa.concat_tables([old.sample, new.sample]), new.limit, self._size)
             moments = _add_moments(old.moments, new.moments)
             self._sketches[day] = Sketch(n=old.n + new.n, moments=moments, sample=sample, limit=limit)
 
     def sketches(self) -> dict[date, Sketch]:
-        """What has been taken so far, by review_date."""
-        return dict(self._sketches)
+        """What has been taken so far, by review_date; the lens looks at the texts that are in a sample now."""
+        return {day: replace(sketch, sample=self._looked_at(sketch.sample)) for day, sketch in self._sketches.items()}
+
+    def _looked_at(self, sample: pa.Table) -> pa.Table:
+        texts = sample["text"].combine_chunks()
+        sample = sample.drop_columns(["text"])
+        if self._lens is None:
+            seen = {name: pa.nulls(len(sample), SAMPLE.field(name).type) for name in schema.LENS_COLUMNS}
+        else:
+            seen = self._lens(texts)
+        for name in schema.LENS_COLUMNS:
+            sample = sample.append_column(SAMPLE.field(name), seen[name])
+        return sample
 
 
 def hash_identities(review_ids: pa.ChunkedArray | pa.Array, day: date) -> Hashes:
@@ -175,9 +230,9 @@ def _sketch_rows(rows: pa.Table, day: date, limit: int) -> Sketch:
     """A sketch of one batch; rows that cannot enter a sample with this limit are summed up and not sampled."""
     hashes = hash_identities(rows["review_id"], day)
     may_enter = hashes <= np.uint64(limit)
-    sample = rows.filter(pa.array(may_enter)).select([name for name in SAMPLE.names if name not in ("object_id", "hash")])
+    sample = rows.filter(pa.array(may_enter)).select([name for name in _TAKEN.names if name not in ("object_id", "hash")])
     sample = sample.add_column(0, _HASH, pa.array(hashes[may_enter], pa.uint64()))
-    sample = sample.add_column(0, _OBJECT_ID, pa.nulls(sample.num_rows, pa.int64())).cast(SAMPLE)
+    sample = sample.add_column(0, _OBJECT_ID, pa.nulls(sample.num_rows, pa.int64())).cast(_TAKEN)
     return Sketch(n=rows.num_rows, moments=_moments(rows), sample=sample, limit=limit)
 
 
@@ -224,6 +279,3 @@ def _add_moments(left: Moments, right: Moments) -> Moments:
 
 def _add(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
     return {key: left.get(key, 0) + right.get(key, 0) for key in sorted(left.keys() | right.keys())}
-
-
-_EMPTY = Sketch(n=0, moments=_no_moments(), sample=SAMPLE.empty_table())

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from sklearn.base import clone
 
-from sentiment_core import schema
 from sentiment_core.errors import Permanent
 from sentiment_core.families import Estimator, Family
 from sentiment_core.model.candidates import Brought
@@ -24,10 +24,12 @@ from sentiment_core.model.estimator import SentimentClassifier
 from sentiment_core.model.evaluation import evaluate, figures
 from sentiment_core.model.examples import BINARY, FRESH_ORIGINS, Examples, held_out_share, prepare
 from sentiment_core.model.folds import make_folds
+from sentiment_core.model.reference import Refit, make_reference
 from sentiment_core.model.search import Found, Rows, search
 from sentiment_core.model.terms import POOL
 from sentiment_core.policy import Policy
 from sentiment_core.text.features import as_texts
+from sentiment_core.text.lens import Lens
 from sentiment_core.trials import Trial
 
 # Fewer than this of a class, and accuracy on the held-out rows says nothing (its standard error exceeds ten points).
@@ -45,9 +47,11 @@ class Candidate:
     metrics: dict[str, Any]
     """`data` (rows, duplicates, conflicts), `train`, `test`, `test_fresh` where there are fresh rows: see `figures`."""
     reference: pa.Table
-    """Columns of `schema.REFERENCE`: the held-out rows as drift checks will see reviews, and what people said of them."""
+    """Columns of `schema.REFERENCE`: rows it has not seen as drift checks will see reviews, and what people said of them."""
     params: dict[str, Any]
     """How it was trained: the estimator's parameters, and those of the policy that mattered."""
+    lens: Lens | None = None
+    """What drift checks see of a text; None: its nights cannot be compared by their topics."""
     trials: tuple[Trial, ...] = ()
     """What was tried on the way, in order."""
     curves: dict[str, Any] = field(default_factory=dict)
@@ -101,11 +105,17 @@ def train(
         ) from error
     seconds = time.monotonic() - started
     tell("measuring on the held-out reviews")
-    probabilities, statistics = estimator.examine(examples.test["text"])
+    probabilities = estimator.examine(examples.test["text"])[0]
+    tell("making the reference for drift checks")
+    weights = _weights(examples.train, policy.retrain.fresh_weight)
+    lens, reference = make_reference(
+        estimator, _refit(estimator, found, seed), examples.train, examples.test, weights, policy.drift, seed=seed
+    )
     return Candidate(
         estimator=estimator,
         metrics={**_metrics(estimator, examples, probabilities), "cross_validation": _cross_validation(found)},
-        reference=_reference(estimator, examples.test, probabilities, statistics),
+        reference=reference,
+        lens=lens,
         params={
             **estimator.get_params(),
             "classes": ",".join(classes),
@@ -167,6 +177,21 @@ def _find(
     return estimator.adjust(found.examined.calibration, found.examined.offsets), found
 
 
+def _refit(estimator: Estimator, found: Found, seed: int) -> Refit:
+    """What fits the same recipe to other rows."""
+
+    def refit(texts: pa.LargeStringArray, labels: npt.NDArray[Any], weights: npt.NDArray[np.float64]) -> Estimator:
+        if isinstance(found.recipe, Brought):
+            family = found.profile.family(found.recipe.family)
+            fitted: Any = family.fit(found.recipe.values, texts, labels, weights, seed=seed)
+        else:
+            fitted = clone(estimator).fit(texts, labels, weights)
+        adjusted: Estimator = fitted.adjust(found.examined.calibration, found.examined.offsets)
+        return adjusted
+
+    return refit
+
+
 def _weights(rows: pa.Table, fresh_weight: float) -> npt.NDArray[np.float64]:
     is_fresh = pc.equal(rows["origin"], "fresh").to_numpy(zero_copy_only=False)
     return np.where(is_fresh, fresh_weight, 1.0)
@@ -206,18 +231,6 @@ def _metrics(estimator: Estimator, examples: Examples, probabilities: Any) -> di
 def _sample(n: int, n_most: int) -> npt.NDArray[np.int64]:
     """Places of so many rows at most, evenly spread."""
     return np.linspace(0, n - 1, min(n, n_most)).astype(np.int64)
-
-
-def _reference(estimator: Estimator, rows: pa.Table, probabilities: Any, statistics: dict[str, Any]) -> pa.Table:
-    classes = estimator.classes_.tolist()
-    columns = {
-        **statistics,
-        "p_positive": probabilities[:, classes.index("positive")],
-        "label": [classes[place] for place in estimator.decide(probabilities)],
-        "true_label": rows["label"],
-        "product_id": rows["product_id"],
-    }
-    return pa.table({name: columns[name] for name in schema.REFERENCE.names}).cast(schema.REFERENCE)
 
 
 def _check(examples: Examples, classes: Sequence[str]) -> None:

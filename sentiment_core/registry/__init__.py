@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-import pyarrow as pa
-
 from sentiment_core.domain import ModelRef
+from sentiment_core.drift.reference import Reference
 from sentiment_core.errors import Permanent, Transient
 from sentiment_core.registry import tracking
 from sentiment_core.registry.artefact import (
@@ -28,10 +27,12 @@ from sentiment_core.registry.artefact import (
     UntrustedModel,
     digest_of,
     load_estimator,
+    load_lens,
     load_reference,
     save_model,
 )
 from sentiment_core.registry.cache import ModelCache
+from sentiment_core.text.lens import Lens
 
 _TAG = "sentiment."
 _MLFLOW_DEFAULTS = {
@@ -57,9 +58,11 @@ class LoadedModel:
 
     estimator: Any
     """The scikit-learn estimator: `predict_proba`, `examine`, `classes_`."""
-    reference: pa.Table
-    """Columns of `schema.REFERENCE`."""
+    reference: Reference | None
+    """What its nights are compared with; None where an earlier version of the product made it."""
     ref: ModelRef
+    lens: Lens | None = None
+    """What drift checks see of a text; None as above."""
 
 
 class Registry:
@@ -152,7 +155,7 @@ class Registry:
             Transient: not in the cache, and MLflow is away.
         """
         folder = self._cache.find(ref) or self._download(ref)
-        return LoadedModel(estimator=load_estimator(folder), reference=load_reference(folder), ref=ref)
+        return LoadedModel(estimator=load_estimator(folder), reference=load_reference(folder), lens=load_lens(folder), ref=ref)
 
     def size_of(self, ref: ModelRef) -> int:
         """Bytes of a version's files, as every worker holds them; raises as `open` does."""

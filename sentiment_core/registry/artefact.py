@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml  # type: ignore[import-untyped]  # comes with MLflow
 
 from sentiment_core import memory, schema
 from sentiment_core.domain import ModelRef
+from sentiment_core.drift.reference import Reference
 from sentiment_core.errors import Permanent
 from sentiment_core.families import installed_families
+from sentiment_core.text.lens import Lens
 from sentiment_core.trials import Trial
 
 # Everything a stored model of ours may be made of besides numpy arrays and plain values.
@@ -32,7 +33,8 @@ _STATE = {
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 MODEL_FILE = "model.skops"
-_REFERENCE_FILE = "extra_files/reference.parquet"
+_REFERENCE_FILE = "extra_files/reference.arrow"
+_LENS = "lens"
 # What scoring builds out of the estimator, as files to be mapped into memory; loaders that are not ours build it themselves.
 PREPARED = "prepared"
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -56,6 +58,8 @@ class Candidate(Protocol):
     @property
     def reference(self) -> pa.Table: ...  # noqa: D102
     @property
+    def lens(self) -> Lens | None: ...  # noqa: D102
+    @property
     def params(self) -> dict[str, Any]: ...  # noqa: D102
     @property
     def trials(self) -> Sequence[Trial]: ...  # noqa: D102
@@ -75,7 +79,7 @@ def save_model(candidate: Candidate, folder: Path, run_id: str) -> None:
 
     with tempfile.TemporaryDirectory(prefix="sentiment-reference-") as beside:
         reference = Path(beside) / Path(_REFERENCE_FILE).name
-        pq.write_table(candidate.reference.cast(schema.REFERENCE), reference, compression="zstd")
+        reference.write_bytes(Reference.of(candidate.reference.cast(schema.REFERENCE)).to_bytes())
         mlflow.sklearn.save_model(
             candidate.estimator,
             str(folder),
@@ -89,6 +93,8 @@ def save_model(candidate: Candidate, folder: Path, run_id: str) -> None:
             extra_files=[str(reference)],
         )
     candidate.estimator.save_prepared(folder / PREPARED)
+    if candidate.lens is not None:
+        candidate.lens.save(folder / _LENS)
 
 
 def trusted_types() -> list[str]:
@@ -148,9 +154,15 @@ def load_estimator(folder: Path) -> Any:
     return estimator.prepare()
 
 
-def load_reference(folder: Path) -> pa.Table:
-    """The reference of a folder whose digest has been checked; columns of `schema.REFERENCE`."""
-    return pq.read_table(folder / _REFERENCE_FILE).cast(schema.REFERENCE)
+def load_reference(folder: Path) -> Reference | None:
+    """The reference of a folder whose digest has been checked; None where an earlier version of the product made the model."""
+    path = folder / _REFERENCE_FILE
+    return Reference.from_bytes(path.read_bytes()) if path.is_file() else None
+
+
+def load_lens(folder: Path) -> Lens | None:
+    """The lens of a folder whose digest has been checked; None where it has none."""
+    return Lens.open(folder / _LENS) if (folder / _LENS).is_dir() else None
 
 
 def _untrusted(folder: Path, expected: str, found: str) -> UntrustedModel:

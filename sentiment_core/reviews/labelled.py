@@ -84,6 +84,40 @@ def read_labelled(stream: BinaryIO, name: str, columns: Columns, limits: Reading
     )
 
 
+def read_perhaps_labelled(stream: BinaryIO, name: str, limits: Reading) -> Iterator[tuple[str | None, pa.Table]]:
+    """The rows of a file that have a text, batch by batch, labelled or not; with the name of the column of labels.
+
+    Columns of `schema.SNAPSHOT`; label holds the words as they were written, null where there is none. What they mean
+    is known when all have been seen: `scale_of`.
+
+    Raises:
+        Permanent: not readable, or without a column text.
+    """
+    request = Request(key=name, columns=_wanted(Columns(), LABEL_COLUMNS), limits=limits)
+    label = None
+    try:
+        for rows in read_rows(stream, request):
+            label = label or next((column for column in LABEL_COLUMNS if _has_values([rows], column)), None)
+            words = {word: word for word in _values([rows], label)} if label else {}
+            yield label, _labelled(rows, label or LABEL_COLUMNS[0], words, name, limits)[0]
+    except UnreadableObject as error:
+        raise Permanent(
+            name, expected=error.expected, found=error.found, remedy="correct the file; reviews have a column text"
+        ) from error
+
+
+def scale_of(words: Iterable[str], label: str | None) -> dict[str, str]:
+    """What the words of a column of labels mean; nothing where they are of no scale that is known.
+
+    >>> scale_of(["0", "1"], "positive"), scale_of(["7", "10"], "rating")
+    ({'0': 'negative', '1': 'positive'}, {})
+    """
+    try:
+        return _meaning(dict.fromkeys(sorted(words)), f"column {label}", is_stars=(label or "").lower() == _STARS)
+    except Permanent:
+        return {}
+
+
 def _read(stream: BinaryIO, name: str, columns: Columns, limits: Reading) -> Iterator[RawRows]:
     asked = (columns.label,) if columns.label else LABEL_COLUMNS
     request = Request(key=name, columns=_wanted(columns, asked), limits=limits, any_of=asked)

@@ -8,7 +8,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from sentiment_core.stages.services import Services
 from sentiment_core.stages.window import Night
 
 if TYPE_CHECKING:
+    from sentiment_core.drift.sketch import Limits
     from sentiment_core.store.ledger import StagedObject
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ def score_objects(
     Objects are read and scored ahead, each is staged in a transaction of its own, in order. Returns counts, and the
     review dates that the batch has rows in.
     """
+    from sentiment_core.drift.sketch import Limits
     from sentiment_core.store.listing import new_objects
 
     memory.return_batches()
@@ -69,9 +71,10 @@ def score_objects(
     new = set(new_objects(services.engine, objects, force=night.force))
     counts = {"n_objects": 0, "n_failed": 0, "n_scored": 0, "n_quarantined": 0}
     days: set[date] = set()
-    with closing(score_ahead(services, model, [obj for obj in objects if obj in new])) as ahead:
+    limits = Limits(services.policy.drift.sample_rows)
+    with closing(score_ahead(services, model, [obj for obj in objects if obj in new], with_texts=True)) as ahead:
         for obj in objects:
-            staged = _score_object(services, night, model, obj, ahead if obj in new else None)
+            staged = _score_object(services, night, model, obj, limits=limits, ahead=ahead if obj in new else None)
             counts["n_objects"] += 1
             if staged is None:
                 counts["n_failed"] += 1
@@ -91,13 +94,16 @@ class _End:
     error: Exception | None = None
 
 
-# Of which object, and what: a batch without its texts, which are no longer needed, or the end.
+# Of which object, and what: a batch, its texts with it only where a drift sample is drawn from them, or the end.
 Event = tuple[ObjectVersion, tuple[ScoredBatch, tuple[Reject, ...]] | _End]
 
 
-def score_ahead(services: Services, model: Any, objects: Sequence[ObjectVersion]) -> Generator[Event]:
+def score_ahead(
+    services: Services, model: Any, objects: Sequence[ObjectVersion], *, with_texts: bool = False
+) -> Generator[Event]:
     """The scored batches of objects in order, with an end after each object's; read and scored before they are asked for."""
     from sentiment_core.scoring import score
+    from sentiment_core.text.features import as_texts
 
     text_excerpt = services.policy.storage.text_excerpt
 
@@ -105,7 +111,8 @@ def score_ahead(services: Services, model: Any, objects: Sequence[ObjectVersion]
         obj, batch = item
         if isinstance(batch, _End):
             return obj, batch
-        return obj, (score(model.estimator, model.ref, batch, text_excerpt=text_excerpt), batch.rejects)
+        scored = score(model.estimator, model.ref, batch, text_excerpt=text_excerpt)
+        return obj, (replace(scored, texts=as_texts(batch.table["text"])) if with_texts else scored, batch.rejects)
 
     return pipelined(_read(services, objects), work)
 
@@ -143,7 +150,7 @@ def batches_of(obj: ObjectVersion, events: Iterator[Event]) -> Iterator[tuple[Sc
 
 
 def _score_object(
-    services: Services, night: Night, model: Any, obj: ObjectVersion, ahead: Iterator[Event] | None = None
+    services: Services, night: Night, model: Any, obj: ObjectVersion, *, limits: "Limits", ahead: Iterator[Event] | None = None
 ) -> "StagedObject | None":
     """What became of an object; None when it cannot be read. Without `ahead` it is read when staging needs it."""
     from sentiment_core.reviews.bucket import ObjectChanged, ObjectMissing
@@ -152,27 +159,31 @@ def _score_object(
     from sentiment_core.store.ledger import record_failed
 
     try:
-        with closing(score_ahead(services, model, [obj])) as own:
-            return _stage_object(services, night, model, obj, own if ahead is None else ahead)
+        with closing(score_ahead(services, model, [obj], with_texts=True)) as own:
+            return _stage_object(services, night, model, obj, own if ahead is None else ahead, limits=limits)
     except ObjectChanged:
         # Rewritten between listing and reading: what is there now is what is to be scored.
         current = services.bucket.current(obj)
         if current is None or current == obj:
             raise
-        return _score_object(services, night, model, current)
+        return _score_object(services, night, model, current, limits=limits)
     except (UnreadableObject, ObjectMissing) as error:
         log.warning("%s", error)
         record_failed(services.engine, obj, window_date=folder_date_of(obj.key), run_id=night.run_id, reason=str(error))
         return None
 
 
-def _stage_object(services: Services, night: Night, model: Any, obj: ObjectVersion, events: Iterator[Event]) -> "StagedObject":
+def _stage_object(
+    services: Services, night: Night, model: Any, obj: ObjectVersion, events: Iterator[Event], *, limits: "Limits"
+) -> "StagedObject":
     from sentiment_core.drift.sketch import Sketcher
     from sentiment_core.reviews.layout import folder_date_of, quarantine_key
     from sentiment_core.reviews.read import reject_lines
     from sentiment_core.store.ledger import stage
 
-    sketcher, window_date = Sketcher(services.policy.drift.sample_rows), folder_date_of(obj.key)
+    lens = model.lens.examine if model.lens else None
+    sketcher = Sketcher(services.policy.drift.sample_rows, lens=lens, limits=limits)
+    window_date = folder_date_of(obj.key)
     with (
         tempfile.TemporaryFile() as rejected,
         stage(
@@ -186,13 +197,15 @@ def _stage_object(services: Services, night: Night, model: Any, obj: ObjectVersi
             return staging.result
         for scored, rejects in batches_of(obj, events):
             staging.add(scored, rejects)
-            sketcher.add(scored.table)
+            sketcher.add(scored.table, scored.texts)
             rejected.write(reject_lines(obj.key, rejects))
-        for review_date, sketch in sketcher.sketches().items():
+        sketches = sketcher.sketches()
+        for review_date, sketch in sketches.items():
             staging.add_sketch(review_date, sketch.n, sketch.moments, sketch.to_bytes())
         if rejected.tell():
             rejected.seek(0)
             services.bucket.put(quarantine_key(obj.key, obj.etag), rejected, content_type="application/x-ndjson")
+    limits.note(sketches)
     return staging.result
 
 

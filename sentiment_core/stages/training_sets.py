@@ -94,6 +94,14 @@ def read_snapshot(services: Services, key: str) -> "pa.Table":
     return with_classes(table, classes_of(table))
 
 
+def count_learnt_labels(services: Services, key: str) -> int:
+    """Labels of scored reviews that a training set holds; those it began with were no such labels."""
+    import pyarrow.parquet as pq
+
+    arrived = pq.read_table(io.BytesIO(services.bucket.get(key)), columns=["labelled_at"])
+    return len(arrived) - int(arrived["labelled_at"].null_count)
+
+
 def extend(services: Services, standing: "pa.Table", *, with_labels: bool = True) -> TrainingSet:
     """The standing set, and the labelled reviews it does not hold yet with their texts from S3.
 

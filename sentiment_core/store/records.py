@@ -121,10 +121,35 @@ def current_rows(engine: Engine, review_date: date, model_version: int, review_i
     return {row["review_id"]: row["object_id"] for row in rows}
 
 
-def labelled_accuracy(engine: Engine, review_date: date, model_version: int) -> float | None:
-    """Share of the date's labelled reviews that the version got right; None while no label is known."""
-    accuracy: float | None = _value(engine, "labelled_accuracy", review_date=review_date, model_version=model_version)
-    return accuracy
+def labelled(engine: Engine, review_date: date, model_version: int) -> tuple[int, int]:
+    """Reviews of a date that the version scored and whose labels are known, and how many of them it got right."""
+    [row] = _read(engine, "labelled", review_date=review_date, model_version=model_version)
+    return row["n"], row["n_right"]
+
+
+def labels_of(engine: Engine, review_date: date, model_version: int) -> dict[str, str]:
+    """What people said of a date's reviews that the version scored, by review_id; in the version's classes."""
+    rows = _read(engine, "labels_of", review_date=review_date, model_version=model_version)
+    return {row["review_id"]: row["label"] for row in rows}
+
+
+def nights_of_version(engine: Engine, model_version: int, *, first: date, last: date) -> list[tuple[date, int]]:
+    """The dates in a range that have been checked and hold current rows of a version, each with how many."""
+    rows = _read(engine, "nights_of_version", model_version=model_version, first=first, last=last)
+    return [(row["window_date"], row["n"]) for row in rows]
+
+
+def count_scored_labels(engine: Engine) -> int:
+    """Labels of reviews that have been scored."""
+    return int(_value(engine, "count_scored_labels"))
+
+
+def past_checks(engine: Engine, *, first: date, before: date, model_version: int) -> list[dict[str, Any]]:
+    """Of every date from `first` to the day before `before` the check that counts, oldest first, where it judged the version.
+
+    Beside it the labels known by now of reviews that the version scored: n_labelled, n_right.
+    """
+    return _read(engine, "past_checks", first=first, before=before, model_version=model_version)
 
 
 def next_check_id(engine: Engine) -> int:
@@ -141,9 +166,10 @@ def insert_check(
     model_version: int,
     report_url: str | None,
     run_id: str | None,
+    statistics: dict[str, Any] | None = None,
 ) -> int:
     """Record a drift check beside earlier ones of its date."""
-    values = {**vars(verdict), "columns": _json(verdict.columns)}
+    values = {**vars(verdict), "columns": _json(verdict.columns), "statistics": None if statistics is None else _json(statistics)}
     _write(
         engine, "insert_check", check_id=check_id, window_date=window_date, model_version=model_version,
         report_url=report_url, run_id=run_id, **values,

@@ -99,35 +99,38 @@ def _from_python(values: Any) -> pa.Array:
         raise ValueError(f"expected texts in valid Unicode, found a lone surrogate: {error}") from error
 
 
-def analyse(texts: pa.LargeStringArray, dictionary: Dictionary, n_columns: int) -> Analysis:
-    """Count the terms of every text, and measure it, over all cores; depends on nothing but the arguments."""
+def analyse(texts: pa.LargeStringArray, dictionary: Dictionary, n_columns: int, *, slot: str | None = None) -> Analysis:
+    """Count the terms of every text, and measure it, over all cores; depends on nothing but the arguments.
+
+    A `slot` of its own keeps a second dictionary of words from wiping what a thread remembers of the first.
+    """
     slices = [texts.slice(first, _COUNTED_ROWS) for first in range(0, max(len(texts), 1), _COUNTED_ROWS)]
-    parts = on_all_cores(lambda part: _count(part, dictionary, n_columns), slices)
+    parts = on_all_cores(lambda part: _count(part, dictionary, n_columns, slot), slices)
     counts = sp.vstack([part.counts for part in parts], format="csr") if len(parts) > 1 else parts[0].counts
     return Analysis(counts, _joined([part.statistics for part in parts]))
 
 
-def _count(texts: pa.LargeStringArray, dictionary: Dictionary, n_columns: int) -> Analysis:
+def _count(texts: pa.LargeStringArray, dictionary: Dictionary, n_columns: int, slot: str | None) -> Analysis:
     tallies = np.zeros((len(texts), N_TALLIES), np.int64)
-    columns, counts, ends = _counted(texts, dictionary, tallies)
+    columns, counts, ends = _counted(texts, dictionary, tallies, slot)
     hard = tallies[:, IS_HARD] != 0
     statistics = tallies
     if hard.any():
         statistics = np.zeros_like(tallies)
-        columns, counts, ends = _counted(lowered(texts, pa.array(hard)), dictionary, statistics)
+        columns, counts, ends = _counted(lowered(texts, pa.array(hard)), dictionary, statistics, slot)
         statistics = _merged(tallies, statistics)
     matrix = sp.csr_matrix((counts, columns, np.concatenate([[0], ends])), shape=(len(texts), n_columns))
     matrix.sort_indices()
     return Analysis(matrix, _statistics(statistics))
 
 
-def _counted(texts: pa.LargeStringArray, dictionary: Dictionary, tallies: I64) -> Any:
+def _counted(texts: pa.LargeStringArray, dictionary: Dictionary, tallies: I64, slot: str | None) -> Any:
     data, offsets = texts_of(texts)
     # A token takes a byte, and begins at most so many terms; pages that are not reached are never made.
     n_most = int(offsets[-1] - offsets[0] + len(texts)) * max(int(dictionary.sizes[NGRAM_MAX]), 3 * _n_lengths(dictionary))
     columns, counts = np.empty(n_most, np.int32), np.empty(n_most, np.int32)
     ends = np.zeros(len(texts), np.int64)
-    count_texts(data, offsets, dictionary, tables(), _scratch(dictionary, offsets), columns, counts, ends, tallies.ravel())
+    count_texts(data, offsets, dictionary, tables(), _scratch(dictionary, offsets, slot), columns, counts, ends, tallies.ravel())
     n_terms = int(ends[-1]) if len(ends) else 0
     return columns[:n_terms].copy(), counts[:n_terms].copy(), ends
 
@@ -156,10 +159,10 @@ def _score(texts: Any, dictionary: Dictionary, weights: F64, is_binary: bool, sc
     )
 
 
-def _scratch(dictionary: Dictionary, offsets: I64) -> Scratch:
+def _scratch(dictionary: Dictionary, offsets: I64, slot: str | None = None) -> Scratch:
     """This thread's memory for a dictionary; its memo knows words of that one only."""
     longest = int(np.diff(offsets).max()) if len(offsets) > 1 else 0
-    name = "characters" if _n_lengths(dictionary) else "words"
+    name = slot or ("characters" if _n_lengths(dictionary) else "words")
     known, size, memory = getattr(_memory, name, (None, -1, None))
     if memory is None or known is not dictionary or size < longest:
         size = 1 << max(14, longest.bit_length())

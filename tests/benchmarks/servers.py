@@ -21,7 +21,7 @@ from sentiment_core.local.processes import free_port
 from sentiment_core.local.s3 import S3Server
 from sentiment_core.settings import Settings
 from sentiment_core.stages.services import Services
-from tests.benchmarks.measuring import BenchError, Tell, tree_cpu
+from tests.benchmarks.measuring import REPOSITORY, BenchError, Tell, tree_cpu
 
 OWNER, READER, BUCKET = "sentiment_owner", "sentiment_reader", "reviews"
 # The table of those who write with pandas: the same columns and indexes as the product's.
@@ -101,8 +101,8 @@ class Servers:
         """Make an estimator the champion of a registered model."""
         from sentiment_core.model.training import Candidate
 
-        reference = _reference(estimator, reference_texts)
-        candidate = Candidate(estimator=estimator, metrics={}, reference=reference, params=estimator.get_params())
+        lens, reference = _reference(estimator, reference_texts)
+        candidate = Candidate(estimator=estimator, metrics={}, reference=reference, lens=lens, params=estimator.get_params())
         registry = self._services(name).registry
         ref = registry.register(candidate, snapshot_key=None, code_version="bench", run_name="bench", description="bench")
         registry.set_alias("champion", ref.version)
@@ -148,18 +148,25 @@ def _start(stack: contextlib.ExitStack, servers: Servers, name: str, component: 
 
 
 def _reference(estimator: Any, texts: Any) -> Any:
-    """The table that a registered model carries for drift checks; columns of `schema.REFERENCE`."""
+    """The lens that a registered model carries for drift checks, and the reference; columns of `schema.REFERENCE`."""
     import pyarrow as pa
 
     from sentiment_core import schema
+    from sentiment_core.model.reference import make_lens
+    from sentiment_core.policy import read_policy
+    from sentiment_core.text.features import as_texts
 
+    lens = make_lens(as_texts(texts), read_policy(REPOSITORY / "include" / "policy.toml").drift, seed=0)
     probabilities, statistics = estimator.examine(texts)
     labels = estimator.classes_[probabilities.argmax(axis=1)]
     columns = {
         **statistics,
+        **lens.examine(as_texts(texts)),
         "p_positive": probabilities[:, estimator.classes_.tolist().index("positive")],
         "label": labels,
+        "confidence": probabilities.max(axis=1),
+        "raw_confidence": probabilities.max(axis=1),
         "true_label": labels,
         "product_id": pa.nulls(len(texts), pa.string()),
     }
-    return pa.table({name: columns[name] for name in schema.REFERENCE.names}).cast(schema.REFERENCE)
+    return lens, pa.table({name: columns[name] for name in schema.REFERENCE.names}).cast(schema.REFERENCE)

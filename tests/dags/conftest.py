@@ -75,3 +75,14 @@ def connected(services, monkeypatch):
     for name in ("SENTIMENT_DATABASE_URL", "SENTIMENT_READER_URL", "SENTIMENT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     return services
+
+
+@pytest.fixture
+def quick_to_retrain(connected, monkeypatch, tmp_path):
+    """The services under a policy by which one night is enough to set off a retrain."""
+    policy = tmp_path / "policy.toml"
+    text = (REPOSITORY / "include" / "policy.toml").read_text(encoding="utf-8")
+    assert 'mode = "evidence"' in text
+    policy.write_text(text.replace('mode = "evidence"', 'mode = "threshold"'), encoding="utf-8")
+    monkeypatch.setenv("SENTIMENT_POLICY", str(policy))
+    return connected

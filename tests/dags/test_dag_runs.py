@@ -49,6 +49,11 @@ def retrains(monkeypatch):
     return seen
 
 
+@pytest.fixture
+def champion(connected, trained_model):
+    return trained_model(connected)
+
+
 def test_a_night_is_scored_checked_and_sets_nothing_off_when_it_is_quiet(run, connected, trained_model, retrains):
     trained_model(connected)
     deliver(connected, generate(900, domain="films", seed=7, day=DAY))
@@ -62,42 +67,68 @@ def test_a_night_is_scored_checked_and_sets_nothing_off_when_it_is_quiet(run, co
     assert retrains == []
 
 
-def test_a_drifted_night_sets_off_one_retrain_and_its_rerun_none(run, connected, trained_model, retrains):
-    trained_model(connected)
-    deliver(connected, generate(900, domain="electronics", seed=7, day=DAY))
+def test_a_drifted_night_sets_off_one_retrain_and_its_rerun_none(run, quick_to_retrain, champion, retrains):
+    deliver(quick_to_retrain, generate(900, domain="electronics", seed=7, day=DAY))
     state, tasks = run("score_reviews", date=str(DAY))
     assert (state, tasks["set_off_retrain"]) == (DagRunState.SUCCESS, "success")
-    [(verdict, sentence)] = rows(connected, "select verdict, sentence from sentiment.drift_checks")
+    [(verdict, sentence)] = rows(quick_to_retrain, "select verdict, sentence from sentiment.drift_checks")
     assert verdict == "retrain"
     assert retrains == [(f"drift__{DAY}", {"reason": f"drift on {DAY}: {sentence}"})]
+    assert rows(quick_to_retrain, "select window_date, retrain_run_id from sentiment.retrain_requests") == [
+        (DAY, f"drift__{DAY}")
+    ]
     state, tasks = run("score_reviews", date=str(DAY))
     assert (state, tasks["set_off_retrain"]) == (DagRunState.SUCCESS, "skipped")
-    assert rows(connected, "select count(*) from sentiment.drift_checks where verdict = 'retrain'") == [(2,)]
+    assert rows(quick_to_retrain, "select count(*) from sentiment.drift_checks where verdict = 'retrain'") == [(2,)]
     assert len(retrains) == 1
 
 
-def test_the_trigger_hangs_on_evidentlys_own_test(run, connected, trained_model, retrains, monkeypatch):
-    """Break the dataset test in Evidently's result: the same drifted night sets nothing off."""
-    from sentiment_core import reports
+def test_the_next_night_sets_off_no_second_retrain_while_the_first_has_not_ended(run, quick_to_retrain, champion, retrains):
+    for later in (0, 1):
+        day = DAY + timedelta(days=later)
+        deliver(quick_to_retrain, generate(900, domain="electronics", seed=7 + later, day=day), day=day)
+        _, tasks = run("score_reviews", date=str(day))
+        assert tasks["set_off_retrain"] == ("skipped" if later else "success")
+    assert [run_id for run_id, _ in retrains] == [f"drift__{DAY}"]
 
-    def broken(comparison, limits, make=reports.make_report):
-        report = make(comparison, limits)
-        for test in report.result["tests"]:
-            test["status"] = "SUCCESS"
-        return report
 
-    monkeypatch.setattr(reports, "make_report", broken)
-    trained_model(connected)
+def test_in_evidence_mode_one_night_is_a_warning_that_says_what_a_retrain_waits_for(run, connected, champion, retrains):
     deliver(connected, generate(900, domain="electronics", seed=7, day=DAY))
     state, tasks = run("score_reviews", date=str(DAY))
     assert (state, tasks["set_off_retrain"]) == (DagRunState.SUCCESS, "skipped")
+    [(verdict, sentence)] = rows(connected, "select verdict, sentence from sentiment.drift_checks")
+    assert verdict == "warn"
+    assert "a retrain waits for another night like it" in sentence
     assert retrains == []
 
 
-def test_drift_sets_nothing_off_where_the_run_may_not(run, connected, trained_model, retrains):
-    trained_model(connected)
-    deliver(connected, generate(900, domain="electronics", seed=7, day=DAY))
+def test_the_trigger_hangs_on_evidentlys_own_metric(run, quick_to_retrain, champion, retrains, monkeypatch):
+    """Break the metric that is registered with Evidently: the same drifted night sets nothing off."""
+    from sentiment_core import reports
+
+    def soothing(self, context, current_data, reference_data):
+        return self.result({"surprise": 1.0, "labelled_fall": 1.0}.get(self.metric.name, 0.0))
+
+    monkeypatch.setattr(reports.DriftStatisticCalculation, "calculate", soothing)
+    deliver(quick_to_retrain, generate(900, domain="electronics", seed=7, day=DAY))
+    state, tasks = run("score_reviews", date=str(DAY))
+    assert (state, tasks["set_off_retrain"]) == (DagRunState.SUCCESS, "skipped")
+    assert rows(quick_to_retrain, "select verdict from sentiment.drift_checks") == [("quiet",)]
+    assert retrains == []
+
+
+def test_drift_sets_nothing_off_where_the_run_may_not(run, quick_to_retrain, champion, retrains):
+    deliver(quick_to_retrain, generate(900, domain="electronics", seed=7, day=DAY))
     _, tasks = run("score_reviews", date=str(DAY), allow_retrain=False)
+    assert tasks["set_off_retrain"] == "skipped"
+    assert retrains == []
+
+
+def test_rows_of_a_version_that_is_no_longer_champion_set_nothing_off(run, quick_to_retrain, champion, trained_model, retrains):
+    deliver(quick_to_retrain, generate(900, domain="electronics", seed=7, day=DAY))
+    trained_model(quick_to_retrain)
+    _, tasks = run("score_reviews", date=str(DAY), model=str(champion.version))
+    assert rows(quick_to_retrain, "select verdict, model_version from sentiment.drift_checks") == [("retrain", champion.version)]
     assert tasks["set_off_retrain"] == "skipped"
     assert retrains == []
 

@@ -23,6 +23,8 @@ COMMANDS = {
     "score-file": {"--model", "--format", "--json"},
     "train": {"--data", "--label-column", "--text-column", "--product-column", "--no-promote", "--json"},
     "evaluate": {"--data", "--model", "--label-column", "--text-column", "--json"},
+    "drift": {"--model", "--report", "--json"},
+    "rehearse": {"--policy", "--folder", "--from", "--to", "--model", "--quiet-years", "--inject", "--json"},
     "models": {"--json"},
     "promote": {"--reason", "--json"},
     "rollback": {"--reason", "--json"},

@@ -64,15 +64,71 @@ select nextval('sentiment.drift_checks_check_id_seq')
 -- name: insert_check
 insert into sentiment.drift_checks (
     check_id, window_date, model_version, n, verdict, p_value, effect, estimated_accuracy, labelled_accuracy, columns,
-    sentence, report_url, run_id, checked_at
+    sentence, report_url, run_id, checked_at, statistics
 ) values (
     :check_id, :window_date, :model_version, :n, :verdict, :p_value, :effect, :estimated_accuracy, :labelled_accuracy,
-    cast(:columns as jsonb), :sentence, :report_url, :run_id, now()
+    cast(:columns as jsonb), :sentence, :report_url, :run_id, now(), cast(:statistics as jsonb)
 )
 
--- name: labelled_accuracy
+-- name: past_checks
+-- Of every date the check that counts, if it judged this version: what was another version's says nothing of this one.
 -- A binary model knows no neutral: there 3 stars count as positive, as in its training set.
-select avg((s.label = case when s.p_neutral is null and l.label = 'neutral' then 'positive' else l.label end)::integer)::float
+with checked as (
+    select distinct on (window_date) *
+    from sentiment.drift_checks
+    where window_date >= :first and window_date < :before
+    order by window_date, checked_at desc, check_id desc
+), labelled as (
+    select
+        l.review_date,
+        count(*) as n,
+        count(*) filter (
+            where s.label = case when s.p_neutral is null and l.label = 'neutral' then 'positive' else l.label end
+        ) as n_right
+    from sentiment.labels l
+    join sentiment.scored_reviews s on s.review_date = l.review_date and s.review_id = l.review_id
+    where l.review_date >= :first and l.review_date < :before and s.model_version = :model_version
+    group by l.review_date
+)
+select
+    c.window_date, c.n, c.verdict, c.p_value, c.effect, c.estimated_accuracy, c.statistics,
+    coalesce(a.n, 0) as n_labelled, coalesce(a.n_right, 0) as n_right
+from checked c
+left join labelled a on a.review_date = c.window_date
+where c.model_version = :model_version
+order by c.window_date
+
+-- name: nights_of_version
+-- Dates come from the checks, never from a scan of all reviews; a date's reviews are then counted in its own leaf.
+select d.window_date, r.n
+from (
+    select distinct window_date from sentiment.drift_checks where window_date between :first and :last
+) d
+cross join lateral (
+    select count(*) as n from sentiment.scored_reviews s
+    where s.review_date = d.window_date and s.model_version = :model_version
+) r
+where r.n > 0
+order by d.window_date
+
+-- name: count_scored_labels
+select count(*) from sentiment.labels l
+join sentiment.scored_reviews s on s.review_date = l.review_date and s.review_id = l.review_id
+
+-- name: labels_of
+-- A binary model knows no neutral: there 3 stars count as positive, as in its training set.
+select s.review_id, case when s.p_neutral is null and l.label = 'neutral' then 'positive' else l.label end as label
+from sentiment.scored_reviews s
+join sentiment.labels l on l.review_date = s.review_date and l.review_id = s.review_id
+where s.review_date = :review_date and s.model_version = :model_version
+
+-- name: labelled
+-- A binary model knows no neutral: there 3 stars count as positive, as in its training set.
+select
+    count(*) as n,
+    count(*) filter (
+        where s.label = case when s.p_neutral is null and l.label = 'neutral' then 'positive' else l.label end
+    ) as n_right
 from sentiment.scored_reviews s
 join sentiment.labels l on l.review_date = s.review_date and l.review_id = s.review_id
 where s.review_date = :review_date and s.model_version = :model_version

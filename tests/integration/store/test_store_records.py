@@ -194,7 +194,7 @@ def test_sketches_come_from_live_objects_and_current_rows_say_which_object_count
 
 
 def test_accuracy_counts_labelled_reviews_and_a_binary_model_takes_neutral_as_positive(store):
-    assert records.labelled_accuracy(store.engine, DAY, 1) is None
+    assert records.labelled(store.engine, DAY, 1) == (0, 0)
     reviews = [
         {"review_id": "right", "label": "positive", "rating": 5},
         {"review_id": "neutral", "label": "positive", "rating": 3},
@@ -204,8 +204,8 @@ def test_accuracy_counts_labelled_reviews_and_a_binary_model_takes_neutral_as_po
     ]
     store.deliver("a", reviews)
     store.publish()
-    assert records.labelled_accuracy(store.engine, DAY, 1) == 0.5
-    assert records.labelled_accuracy(store.engine, DAY, 2) is None
+    assert records.labelled(store.engine, DAY, 1) == (2, 1)
+    assert records.labelled(store.engine, DAY, 2) == (0, 0)
     card = store.rows("select model_version, n_scored, positive_share, n_labelled, accuracy from sentiment.model_scorecard")
     assert card == [(1, 5, 1.0, 4, 0.5)]
 
@@ -254,7 +254,7 @@ def test_a_label_that_comes_before_its_review_waits_for_it(store):
     assert (outcome.n_labels, outcome.n_waiting, outcome.rejects) == (1, 1, ())
     store.deliver("a", ["r1"])
     store.publish()
-    assert records.labelled_accuracy(store.engine, DAY, 1) == 0
+    assert records.labelled(store.engine, DAY, 1)[1] == 0
 
 
 def test_the_latest_label_stands_and_the_same_labels_again_change_nothing(store):

@@ -1,0 +1,89 @@
+"""How surprising a night is, and how surprising the last nights are together.
+
+One night: a quadratic form of its topics and the largest of its columns, with tails as heavy as few products make them.
+Several nights: e-values. Against "the nights lie around the baseline" stands "they lie off it, together, by something of
+size s", for several s; the ratio of the two likelihoods is at least as large as 1/a with probability a at most, whenever
+one looks, since the baseline's own error is part of the first hypothesis (Grünwald, de Heide and Koolen, "Safe testing",
+2024). Summed over where the drift may have begun this is a Shiryaev-Roberts e-detector: a limit of 1,000 is passed once in
+1,000 quiet nights at most (Shin, Ramdas and Rinaldo, "E-detectors", 2023). Pure.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special, stats
+
+F64 = npt.NDArray[np.float64]
+WINDOWS = (1, 2, 3, 5, 8, 13, 21)
+"""Over how many of the last nights evidence is gathered; a sparse set of beginnings keeps the guarantee."""
+# Squared size of a shift as a share of one review's variance, all axes together: a twentieth to a half of another domain.
+_SIZES = (0.005, 0.02, 0.08, 0.3)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Residual:
+    """Where a night lies from where it should, on the axes of one basis."""
+
+    shift: F64
+    chance: F64
+    """Variance that the night itself adds; independent from night to night."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scale:
+    """What is common to all nights, on the axes of one basis."""
+
+    common: F64
+    """Variance of the baseline, the same error in every night."""
+    total: F64
+    """Variance of one review."""
+
+
+def quadratic_p(shift: F64, variance: F64, *, share_of_chance: float, spread: float, heavy_tail: float) -> float:
+    """P-value of the sum of squares of a shift in units of its variance.
+
+    Over few products the sum has heavier tails than chi-squared: its variance grows by `heavy_tail` times the spread
+    (Satterthwaite's scaled chi-squared), as far as the variance is the night's own.
+    """
+    total, n_axes = float((shift**2 / variance).sum()), len(shift)
+    growth = 1 + heavy_tail * spread * share_of_chance**2
+    return float(stats.gamma.sf(total, n_axes / (2 * growth), scale=2 * growth))
+
+
+def column_p(z: float, *, share_of_chance: float, spread: float, heavy_tail: float) -> float:
+    """Two-sided p-value of one column's shift in standard errors, by Student's t with the kurtosis of few products."""
+    kurtosis = max(heavy_tail * spread * share_of_chance**2, 1e-6)
+    degrees = 4 + 6 / kurtosis
+    return float(2 * stats.t.sf(abs(z) * np.sqrt(degrees / (degrees - 2)), degrees))
+
+
+def evidence(topics: Sequence[Residual], topic_scale: Scale | None, columns: Sequence[Residual], column_scale: Scale) -> float:
+    """Log of the e-detector's value for tonight, the last of the nights.
+
+    Half of every stake is on the topics together, half on the columns, each alone; without topics all is on the columns.
+    """
+    parts = []
+    for length in WINDOWS:
+        if length <= len(columns):
+            alone = _logmeanexp(_bets(columns[-length:], column_scale, 1))
+            if topic_scale is None:
+                parts.append(alone)
+            else:
+                together = _logmeanexp(_bets(topics[-length:], topic_scale, len(topic_scale.total)).sum(axis=1))
+                parts.append(float(np.logaddexp(alone, together) - np.log(2)))
+    return float(special.logsumexp(parts))
+
+
+def _bets(nights: Sequence[Residual], scale: Scale, n_axes: int) -> F64:
+    """Log likelihood ratios of consecutive nights: sizes by axes. A shift of a size is shared by so many axes."""
+    precision = sum(1 / night.chance for night in nights)
+    shift = sum(night.shift / night.chance for night in nights) / precision
+    variance = 1 / precision + scale.common
+    extra = np.outer(_SIZES, scale.total / n_axes)
+    return np.asarray(0.5 * (shift**2 * extra / (variance * (variance + extra)) - np.log1p(extra / variance)))
+
+
+def _logmeanexp(values: F64) -> float:
+    return float(special.logsumexp(values) - np.log(values.size))

@@ -1,0 +1,266 @@
+"""A night, measured against its reference and its past: numbers only.
+
+What the numbers mean, and from where on they count, is `checks`' and `verdict`'s business. Pure and quick: a night of
+10,000 reviews takes a fraction of a second. Nothing here knows of Evidently, files or servers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sentiment_core.drift.accuracy import Estimate, Mood, Rightness, compare_labels, estimate_mood
+from sentiment_core.drift.evidence import column_p, evidence, quadratic_p
+from sentiment_core.drift.history import History, Labels, Night, Statistics
+from sentiment_core.drift.oddities import find_oddities
+from sentiment_core.drift.places import Asked, Place, place_columns, place_topics
+from sentiment_core.drift.reference import F64, MAX_MISSING_SHARE, Basis, Reference, complete_rows, missing_share, topics_of
+from sentiment_core.policy import Drift
+
+HOW_TO_MAKE_A_REFERENCE = (
+    "make one by training: run the DAG retrain_model (or `sentiment train`), which keeps a reference with the new version"
+)
+_LARGEST = 600.0
+"""Of a logarithm: what is beyond it is no number any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnShift:
+    """How one column has moved."""
+
+    name: str
+    z: float
+    """In standard errors, the baseline considered."""
+    p_value: float
+    """Of this column alone."""
+    shift: float
+    """In standard deviations of one review; does not grow with n."""
+    reference_mean: float
+    """On the scale the column is compared on."""
+    current_mean: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """The numbers of a night; `too_few` says why there are none."""
+
+    n: int
+    """Reviews of the night."""
+    night_date: date | None = None
+    n_compared: int = 0
+    """Rows of its sample that were compared."""
+    too_few: str = ""
+    columns: tuple[ColumnShift, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Columns that cannot be judged tonight, with the reason."""
+    p_topics: float | None = None
+    p_columns: float | None = None
+    """Of the column that moved most, corrected for their number."""
+    p_value: float = 1.0
+    """How surprising the night is if nothing has changed."""
+    evidence: float = 1.0
+    """The e-detector over the last nights; passes a limit L in one of L quiet nights at most."""
+    effect: float = 0.0
+    """Squared distance of the topics from where they should be, in variances of one review, chance taken off."""
+    effect_beyond_mood: float = 0.0
+    """The same without what another share of positive reviews explains."""
+    estimate: Estimate | None = None
+    mood: Mood | None = None
+    labels: Labels | None = None
+    labels_p: float | None = None
+    """One-sided p-value of the labelled accuracy against the reference's."""
+    reference_accuracy: float | None = None
+    gibberish_share: float = 0.0
+    copied_share: float = 0.0
+    n_quiet_nights: int = 0
+    """Past nights that the baseline was learnt from."""
+    statistics: Statistics | None = None
+    """What later nights need of this one."""
+    history: History = field(default_factory=History)
+
+    @property
+    def labelled_accuracy(self) -> float | None:
+        """Accuracy on the labels that have arrived."""
+        return self.labels.n_right / self.labels.n if self.labels and self.labels.n else None
+
+
+def measure(reference: Reference | None, night: Night, *, history: History, limits: Drift) -> Measurement:
+    """Measure a night.
+
+    Args:
+        reference: of the version that scored it; None for a version that has none.
+        night: its reviews.
+        history: what is known as of the night.
+        limits: section [drift] of the policy.
+    """
+    labels = night.labels if night.labels and night.labels.n else None
+    if reference is None or (reason := why_too_few(reference, night, limits)):
+        reason = (
+            reason if reference is not None else f"The model version has no reference to compare with: {HOW_TO_MAKE_A_REFERENCE}."
+        )
+        return Measurement(n=night.n, night_date=night.window_date, too_few=reason, labels=labels, history=history)
+    names, left_out = _judged(reference, night.rows)
+    rows = complete_rows(night.rows, names)
+    if len(rows) < limits.min_reviews or not names:
+        reason = f"{_reviews(len(rows))} with a value in every column are too few to judge."
+        return Measurement(
+            n=night.n, night_date=night.window_date, too_few=reason, left_out=left_out, labels=labels, history=history
+        )
+    measured = _measure(Asked.of(reference, night, rows, names, history=history, limits=limits))
+    return Measurement(
+        n=night.n,
+        night_date=night.window_date,
+        n_compared=len(rows),
+        left_out=left_out,
+        labels=labels,
+        labels_p=_labels_p(reference, labels, history, night.window_date, limits),
+        reference_accuracy=_rightness(reference).reference_accuracy,
+        history=history,
+        **measured,
+    )
+
+
+def why_too_few(reference: Reference, night: Night, limits: Drift) -> str:
+    """Why a night cannot be judged, as a sentence; empty when it can."""
+    if len(reference) < limits.min_reference:
+        return f"The reference has {_reviews(len(reference))} and {limits.min_reference:,} are needed: {HOW_TO_MAKE_A_REFERENCE}."
+    fewest = min(night.n, len(night.rows))
+    if fewest < limits.min_reviews:
+        verb = "is" if fewest == 1 else "are"
+        return f"{_reviews(fewest)} {verb} too few to judge: chance alone moves the columns of fewer than {limits.min_reviews:,}."
+    return ""
+
+
+def _reviews(n: int) -> str:
+    return "1 review" if n == 1 else f"{n:,} reviews"
+
+
+def _judged(reference: Reference, rows: pa.Table) -> tuple[tuple[str, ...], dict[str, str]]:
+    left_out = dict(reference.left_out)
+    for name in reference.names:
+        share = missing_share(rows, name)
+        if share > MAX_MISSING_SHARE:
+            left_out[name] = f"{share:.0%} of its values tonight are missing"
+    return tuple(name for name in reference.names if name not in left_out), left_out
+
+
+def _measure(asked: Asked) -> dict[str, Any]:
+    reference, rows, limits = asked.reference, asked.rows, asked.limits
+    columns, topics = place_columns(asked), place_topics(asked)
+    moved = _column_shifts(asked, columns)
+    p_columns = min(1.0, len(moved) * min(column.p_value for column in moved))
+    p_topics = None if topics is None else _topics_p(asked, topics)
+    mood = estimate_mood(reference, rows, asked.spread)
+    odd = find_oddities(reference, rows, limits)
+    plausible = rows.filter(pa.array(odd.is_plausible))
+    return {
+        "columns": moved,
+        "p_topics": p_topics,
+        "p_columns": p_columns,
+        "p_value": p_columns if p_topics is None else min(1.0, 2 * min(p_columns, p_topics)),
+        "evidence": _evidence(asked, columns, topics),
+        **_effects(asked, plausible, topics, mood),
+        "estimate": _rightness(reference).expect(plausible, asked.spread, mood, fall_factor=limits.fall_factor)
+        if len(plausible)
+        else None,
+        "mood": mood,
+        "gibberish_share": odd.gibberish_share,
+        "copied_share": odd.copied_share,
+        "n_quiet_nights": columns.baseline.n_nights,
+        "statistics": Statistics(
+            n=len(rows),
+            spread=asked.spread,
+            topics=() if topics is None else tuple(topics.shift.tolist()),
+            columns=dict(zip(asked.names, columns.shift.tolist(), strict=True)),
+        ),
+    }
+
+
+def _labels_p(reference: Reference, labels: Labels | None, history: History, on: date | None, limits: Drift) -> float | None:
+    """Of tonight's labels and those of the nights just before: the drift that a single night's labels are too few to see."""
+    near = [night.labels for night in history.nights if on and 0 < (on - night.window_date).days < limits.labelled_nights]
+    known = [item for item in (labels, *near) if item is not None and item.n]
+    if not known:
+        return None
+    pooled = Labels(n=sum(item.n for item in known), n_right=sum(item.n_right for item in known))
+    rightness = _rightness(reference)
+    return compare_labels(pooled, rightness.reference_accuracy, rightness.reference_sigma)
+
+
+@lru_cache(maxsize=4)
+def _rightness(reference: Reference) -> Rightness:
+    return Rightness(reference)
+
+
+def _topics_p(asked: Asked, topics: Place) -> float:
+    return quadratic_p(
+        topics.residual,
+        topics.variance,
+        share_of_chance=float((topics.chance / topics.variance).mean()),
+        spread=asked.spread,
+        heavy_tail=asked.limits.heavy_tail,
+    )
+
+
+def _column_shifts(asked: Asked, columns: Place) -> tuple[ColumnShift, ...]:
+    basis, variance, residual = columns.basis, columns.variance, columns.residual
+    found = []
+    for place, name in enumerate(asked.names):
+        z = float(residual[place] / np.sqrt(variance[place]))
+        p_value = column_p(
+            z,
+            share_of_chance=float(columns.chance[place] / variance[place]),
+            spread=asked.spread,
+            heavy_tail=asked.limits.heavy_tail,
+        )
+        unit = float(1 / basis.axes[place, place])
+        found.append(
+            ColumnShift(
+                name=name,
+                z=z,
+                p_value=p_value,
+                shift=float(residual[place] / np.sqrt(basis.total[place])),
+                reference_mean=float(basis.mean[place]),
+                current_mean=float(basis.mean[place] + columns.shift[place] * unit),
+            )
+        )
+    return tuple(found)
+
+
+def _evidence(asked: Asked, columns: Place, topics: Place | None) -> float:
+    """The e-detector's value; of a file by itself, that of one night."""
+    earlier = [item for item in asked.recent if topics is None or item.topics]
+    names, limits = asked.names, asked.limits
+    residuals = [columns.residual_of(np.array([item.columns[name] for name in names]), item, limits) for item in earlier]
+    residuals.append(columns.residual_of(columns.shift, asked.statistics, limits))
+    if topics is None:
+        value = evidence([], None, residuals, columns.scale)
+    else:
+        of_topics = [topics.residual_of(np.array(item.topics), item, limits) for item in earlier]
+        of_topics.append(topics.residual_of(topics.shift, asked.statistics, limits))
+        value = evidence(of_topics, topics.scale, residuals, columns.scale)
+    return float(np.exp(min(value, _LARGEST)))
+
+
+def _effects(asked: Asked, plausible: pa.Table, topics: Place | None, mood: Mood | None) -> dict[str, float]:
+    """The effect, of all rows, and of the plausible ones beyond what the mood explains."""
+    if topics is None:
+        return {}
+    beyond = topics.residual
+    if len(plausible):
+        beyond = topics.basis.shift_of(topics_of(plausible)) - topics.baseline.mean
+    if mood is not None and mood.has_moved:
+        beyond = beyond - mood.shift * _mood_axis(asked.reference, topics.basis)
+    return {"effect": topics.size(topics.residual), "effect_beyond_mood": topics.size(beyond)}
+
+
+@lru_cache(maxsize=4)
+def _mood_axis(reference: Reference, basis: Basis) -> F64:
+    """By how much positive reviews lie from the others, on the axes of the topics."""
+    is_positive = np.asarray(reference.rows["true_label"].to_numpy(zero_copy_only=False) == "positive")
+    places = topics_of(reference.rows)
+    return np.asarray((places[is_positive].mean(axis=0) - places[~is_positive].mean(axis=0)) @ basis.axes)

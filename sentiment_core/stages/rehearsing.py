@@ -1,0 +1,428 @@
+"""Rehearsals and single files: verdicts that set nothing off and are written down nowhere.
+
+Here nights are fetched, from PostgreSQL, from files or out of a reference, and what came of them is summed up. How a
+night is judged is the business of `drift`; what is shown, the command line's.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from sentiment_core.errors import Permanent
+from sentiment_core.policy import Policy, read_policy
+from sentiment_core.stages.services import Services
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from sentiment_core.domain import DriftVerdict, ReviewBatch
+    from sentiment_core.drift.history import Night
+    from sentiment_core.drift.rehearsal import Planted, Rehearsed
+
+Tell = Callable[[str], None]
+_DATE = re.compile(r"(?:^date=|^)(\d{4}-\d{2}-\d{2})")
+_AWAY_FROM_THE_START = 30
+"""Nights of a simulated year before drift comes in where no date is named: by then the past has taught what is usual."""
+_NO_DAY = date(1970, 1, 1)
+_FIVE = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Injection:
+    """Drift to plant: reviews of a file in the place of a share of the nights' own."""
+
+    path: Path
+    share: float
+    ramp: int
+    first: date | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is to be rehearsed."""
+
+    policy_path: Path | None
+    folder: Path | None
+    first: date | None
+    last: date | None
+    model: str
+    injections: tuple[Injection, ...]
+    n_years: int
+    n_nights: int
+    n_reviews: int
+    labelled_share: float
+
+
+def judge_file(services: Services, path: Path, *, model: str, report_dir: Path | None, tell: Tell) -> dict[str, Any]:
+    """The verdict on a file by itself: file, n, verdict, p_value, effect, estimated_accuracy, labelled_accuracy, columns, sentence, ..."""
+    from sentiment_core.drift.history import Night
+    from sentiment_core.drift.rehearsal import labels_of
+
+    opened = _open(services, model)
+    rows, n = read_rows(services, opened, path, tell)
+    night = Night(rows=rows, n=n, labels=labels_of(rows))
+    tell(f"judging {path.name}")
+    target = None if report_dir is None else report_dir / f"{path.name}.html"
+    if target is None:
+        verdict = _judge(services, opened, night)
+    else:
+        verdict = _report(services, opened, night, title=f"Drift check of {path.name}", target=target)
+    return {
+        "file": str(path),
+        "model_version": opened.ref.version,
+        **vars(verdict),
+        "report": str(target) if target else None,
+    }
+
+
+def _judge(services: Services, model: Any, night: "Night") -> "DriftVerdict":
+    """The verdict without a report: the same checks, evaluated directly."""
+    from sentiment_core.drift.checks import checks, failures
+    from sentiment_core.drift.history import History
+    from sentiment_core.drift.measure import measure
+    from sentiment_core.drift.verdict import conclude
+
+    limits = services.policy.drift
+    measured = measure(model.reference, night, history=History(), limits=limits)
+    return conclude(measured, failures(checks(measured, limits)), limits)
+
+
+def _report(services: Services, model: Any, night: "Night", *, title: str, target: Path) -> "DriftVerdict":
+    from sentiment_core.drift.history import History
+    from sentiment_core.reports import judge
+
+    judged = judge(
+        model.reference, night, history=History(), limits=services.policy.drift, title=title, model_version=model.ref.version
+    )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(judged.page)
+    except OSError as error:
+        raise Permanent(str(target), expected="a place to write to", found=str(error), remedy="name another folder") from error
+    return judged.verdict
+
+
+def replay(services: Services, asked: Asked, *, tell: Tell) -> dict[str, Any]:
+    """Judge past nights again, oldest first, each with the history that it would have had."""
+    from sentiment_core.drift.rehearsal import Rehearsal, with_planted
+
+    policy, path = _policy(services, asked)
+    opened = _open(services, asked.model)
+    planted = _planted(services, opened, asked, _NO_DAY, tell)
+    rehearsal = Rehearsal(reference=opened.reference, policy=policy)
+    played = []
+    for night in _nights(services, opened, asked, tell):
+        tell(f"judging {night.window_date}")
+        mixed, share = with_planted(night, planted, seed=0)
+        played.append(rehearsal.play(mixed, planted_share=share))
+    if not played:
+        raise Permanent(
+            "rehearsal", expected="at least one night", found="none in that range",
+            remedy="name another range with --from and --to, or a folder of files by date with --folder",
+        )  # fmt: skip
+    words = [night.verdict.verdict for night in played]
+    return {
+        "policy": str(path),
+        "mode": policy.drift.mode,
+        "model_version": opened.ref.version,
+        "nights": [_told(night) for night in played],
+        "counts": {word: words.count(word) for word in ("quiet", "warn", "retrain", "quarantine", "too_few")},
+        "warnings": _dates(played, "warn"),
+        "quarantines": _dates(played, "quarantine"),
+        "retrains": [str(night.window_date) for night in played if night.sets_off_retrain],
+        "planted": [_detected(played, drift) for drift in planted],
+        "note": ""
+        if not rehearsal.requests
+        else "Nothing was trained: after a retrain the rehearsal went on with the same model.",
+    }
+
+
+def rehearse_years(services: Services, asked: Asked, *, tell: Tell) -> dict[str, Any]:
+    """Years of nights out of the reference, and what a policy makes of them, with intervals."""
+    from sentiment_core.drift.rehearsal import quiet_year, rate, share
+
+    policy, path = _policy(services, asked)
+    opened = _open(services, asked.model)
+    if opened.reference is None:
+        from sentiment_core.drift.measure import HOW_TO_MAKE_A_REFERENCE
+
+        raise Permanent(
+            f"version {opened.ref.version}",
+            expected="a reference to draw nights from",
+            found="none",
+            remedy=HOW_TO_MAKE_A_REFERENCE,
+        )
+    first = asked.first or date(datetime.now(UTC).year, 1, 1)
+    planted = _planted(services, opened, asked, first + timedelta(days=_AWAY_FROM_THE_START), tell)
+    years: list[list[Rehearsed]] = []
+    for year in range(asked.n_years):
+        played: list[Rehearsed] = []
+        nights = quiet_year(
+            opened.reference, policy, year=year, first=first, n_nights=asked.n_nights, n_reviews=asked.n_reviews,
+            labelled_share=asked.labelled_share, planted=planted,
+        )  # fmt: skip
+        for night in nights:
+            played.append(night)
+            tell(f"year {year + 1} of {asked.n_years}: {night.window_date}")
+        years.append(played)
+    told = [_year(played) for played in years]
+    n_alarms = sum(year["warn"] + year["retrain"] + year["quarantine"] for year in told)
+    return {
+        "policy": str(path),
+        "mode": policy.drift.mode,
+        "model_version": opened.ref.version,
+        "nights_a_year": asked.n_nights,
+        "n_reviews": asked.n_reviews,
+        "years": told,
+        "a_year": {name: asdict(rate([year[name] for year in told])) for name in ("warn", "retrain", "retrains", "quarantine")},
+        "alarm_share": asdict(share(n_alarms, asked.n_years * asked.n_nights)),
+        "planted": [_power(years, drift) for drift in planted],
+        "note": "Half of the reference's products were the reference, the nights came from the others: of a reference half as large, "
+        "and from the same few thousand reviews again and again, so that more alarms are counted than there would be.",
+    }
+
+
+def read_rows(services: Services, model: Any, path: Path, tell: Tell) -> tuple["pa.Table", int]:
+    """A file scored by a model: a bounded sample of its rows with the drift columns and `true_label`, and how many there are."""
+    import pyarrow as pa
+
+    from sentiment_core.drift.rehearsal import TRUE_LABEL
+    from sentiment_core.drift.sketch import Sketcher
+    from sentiment_core.reviews.labelled import read_perhaps_labelled, scale_of
+    from sentiment_core.scoring import score
+    from sentiment_core.text.features import as_texts
+
+    sketcher = Sketcher(services.policy.drift.sample_rows, lens=model.lens.examine if model.lens else None)
+    words: list[pa.Array] = []
+    label_column, n_rows = None, 0
+    with _opened(path) as stream:
+        for column, table in read_perhaps_labelled(stream, str(path), services.policy.reading):
+            scored = score(model.estimator, model.ref, _as_batch(table, first=n_rows), text_excerpt=0)
+            sketcher.add(scored.table, as_texts(table["text"]))
+            words += table["label"].dictionary_encode().chunks
+            label_column, n_rows = column, n_rows + len(table)
+            tell(f"{path.name}: {n_rows:,} reviews")
+    sketch = sketcher.sketches().get(_NO_DAY)
+    if sketch is None:
+        return _no_rows(), 0
+    said = pa.chunked_array(words).unify_dictionaries()
+    scale = scale_of(said.unique().drop_null().cast(pa.string()).to_pylist(), label_column)
+    rows = sketch.sample
+    labels = said.take(rows["row_number"]).cast(pa.string()).to_pylist()
+    classes = model.estimator.classes_.tolist()
+    known = [_folded(scale.get(label or ""), classes) for label in labels]
+    return rows.append_column(TRUE_LABEL, pa.array(known, pa.string())), sketch.n
+
+
+def _no_rows() -> "pa.Table":
+    import pyarrow as pa
+
+    from sentiment_core.drift.rehearsal import TRUE_LABEL
+    from sentiment_core.drift.sketch import SAMPLE
+
+    return SAMPLE.empty_table().append_column(TRUE_LABEL, pa.array([], pa.string()))
+
+
+def _folded(label: str | None, classes: Sequence[str]) -> str | None:
+    """A label as a model with these classes knows it: three stars are positive where it has no word for them."""
+    return "positive" if label == "neutral" and "neutral" not in classes else label
+
+
+def _as_batch(table: "pa.Table", *, first: int) -> "ReviewBatch":
+    """Rows of a file as a night's: of no day, in their order."""
+    import pyarrow as pa
+
+    from sentiment_core import schema
+    from sentiment_core.domain import ReviewBatch
+
+    columns = {
+        "row_number": pa.array(range(first, first + len(table)), pa.int64()),
+        "review_date": pa.array([_NO_DAY] * len(table), pa.date32()),
+    }
+    arrays = [
+        columns[field.name]
+        if field.name in columns
+        else table[field.name].cast(field.type)
+        if field.name in table.column_names
+        else pa.nulls(len(table), field.type)
+        for field in schema.REVIEW_BATCH
+    ]
+    return ReviewBatch(table=pa.Table.from_arrays(arrays, schema=schema.REVIEW_BATCH))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as stream:
+            yield stream
+    except OSError as error:
+        raise Permanent(
+            str(path), expected="a readable file", found=str(error), remedy="check the name and its rights"
+        ) from error
+
+
+def _open(services: Services, model: str) -> Any:
+    return services.registry.open(services.registry.resolve(int(model) if model.isdigit() else model))
+
+
+def _policy(services: Services, asked: Asked) -> tuple[Policy, Path]:
+    path = asked.policy_path or services.settings.policy_path
+    return read_policy(path), path
+
+
+def _nights(services: Services, model: Any, asked: Asked, tell: Tell) -> Iterator["Night"]:
+    return _nights_of_files(services, model, asked, tell) if asked.folder else _nights_scored(services, model, asked)
+
+
+def _nights_of_files(services: Services, model: Any, asked: Asked, tell: Tell) -> Iterator["Night"]:
+    """Nights from a folder, by the dates in the names; a night's files are judged together."""
+    import pyarrow as pa
+
+    from sentiment_core.drift.history import Night
+    from sentiment_core.drift.rehearsal import labels_of
+
+    for day, paths in sorted(_files_by_date(asked).items()):
+        parts = []
+        for path in paths:
+            tell(f"scoring {path.name}")
+            parts.append(read_rows(services, model, path, tell))
+        rows = pa.concat_tables([rows for rows, _ in parts]).combine_chunks()
+        # Each file brings a sample of its own; a large one among small ones would be drowned without its share.
+        rows = _in_proportion(rows, parts)
+        yield Night(rows=rows, n=sum(n for _, n in parts), window_date=day, labels=labels_of(rows))
+
+
+def _in_proportion(rows: "pa.Table", parts: Sequence[tuple["pa.Table", int]]) -> "pa.Table":
+    import pyarrow as pa
+
+    least = min(len(part) / max(n, 1) for part, n in parts)
+    if all(abs(len(part) / max(n, 1) - least) < 1e-9 for part, n in parts):  # noqa: PLR2004  # equal but for rounding
+        return rows
+    rng = np.random.default_rng(0)
+    kept = [part.take(pa.array(np.sort(rng.choice(len(part), round(least * n), replace=False)))) for part, n in parts]
+    return pa.concat_tables(kept).combine_chunks()
+
+
+def _files_by_date(asked: Asked) -> dict[date, list[Path]]:
+    from sentiment_core.reviews.layout import is_review_key
+
+    folder = asked.folder or Path()
+    if not folder.is_dir():
+        raise Permanent(f"folder {folder}", expected="a folder of files by date", found="none", remedy="check its name")
+    found: dict[date, list[Path]] = {}
+    for path in sorted(folder.rglob("*")):
+        place = path.relative_to(folder)
+        day = next((date.fromisoformat(match[1]) for part in place.parts if (match := _DATE.match(part))), None)
+        if path.is_file() and is_review_key(str(place)) and day and _is_asked(day, asked):
+            found.setdefault(day, []).append(path)
+    return found
+
+
+def _is_asked(day: date, asked: Asked) -> bool:
+    return (asked.first or date.min) <= day <= (asked.last or date.max)
+
+
+def _nights_scored(services: Services, model: Any, asked: Asked) -> Iterator["Night"]:
+    """Past nights as the model scored them, out of their sketches, with the labels that have arrived since."""
+    import pyarrow as pa
+
+    from sentiment_core.drift.rehearsal import TRUE_LABEL, labels_of
+    from sentiment_core.stages.checking import night_of
+    from sentiment_core.store import records
+
+    version = model.ref.version
+    for day, n in records.nights_of_version(services.engine, version, first=asked.first or date.min, last=asked.last or date.max):
+        night = night_of(services, day, version, n=n)
+        said = records.labels_of(services.engine, day, version)
+        labels = pa.array([said.get(key) for key in night.rows["review_id"].to_pylist()], pa.string())
+        rows = night.rows.append_column(TRUE_LABEL, labels)
+        yield replace(night, rows=rows, labels=night.labels or labels_of(rows))
+
+
+def _planted(services: Services, model: Any, asked: Asked, first: date, tell: Tell) -> list["Planted"]:
+    from sentiment_core.drift.rehearsal import Planted
+
+    found = []
+    for injection in asked.injections:
+        rows, _ = read_rows(services, model, injection.path, tell)
+        if not len(rows):
+            raise Permanent(
+                str(injection.path),
+                expected="reviews to plant",
+                found="none that can be read",
+                remedy="check the file's column text",
+            )
+        day = injection.first or (first if first != _NO_DAY else None)
+        if day is None:
+            raise Permanent(
+                f"drift to plant from {injection.path.name}",
+                expected="the first night, from=YYYY-MM-DD",
+                found="none",
+                remedy="add it",
+            )
+        found.append(Planted(name=injection.path.name, rows=rows, share=injection.share, first=day, ramp=injection.ramp))
+    return found
+
+
+def _told(night: "Rehearsed") -> dict[str, Any]:
+    verdict = night.verdict
+    return {
+        "date": str(night.window_date),
+        "n": verdict.n,
+        "verdict": verdict.verdict,
+        "p_value": verdict.p_value,
+        "effect": verdict.effect,
+        "estimated_accuracy": verdict.estimated_accuracy,
+        "labelled_accuracy": verdict.labelled_accuracy,
+        "sets_off_retrain": night.sets_off_retrain,
+        "objection": night.objection,
+        "planted_share": round(night.planted_share, 4),
+        "sentence": verdict.sentence,
+    }
+
+
+def _dates(nights: Sequence["Rehearsed"], word: str) -> list[str]:
+    return [str(night.window_date) for night in nights if night.verdict.verdict == word]
+
+
+def _detected(nights: Sequence["Rehearsed"], drift: "Planted") -> dict[str, Any]:
+    from sentiment_core.drift.rehearsal import nights_until
+
+    return {
+        "domain": drift.name,
+        "share": drift.share,
+        "from": str(drift.first),
+        "ramp": drift.ramp,
+        "nights_to_warn": nights_until(nights, drift.first),
+        "nights_to_retrain": nights_until(nights, drift.first, is_retrain=True),
+    }
+
+
+def _year(nights: Sequence["Rehearsed"]) -> dict[str, Any]:
+    words = [night.verdict.verdict for night in nights]
+    counts = {word: words.count(word) for word in ("warn", "retrain", "quarantine", "too_few")}
+    retrains = [str(night.window_date) for night in nights if night.sets_off_retrain]
+    return {"nights": len(nights), **counts, "retrains": len(retrains), "retrain_dates": retrains}
+
+
+def _power(years: Sequence[Sequence["Rehearsed"]], drift: "Planted") -> dict[str, Any]:
+    from sentiment_core.drift.rehearsal import share
+
+    each = [_detected(nights, drift) for nights in years]
+    warned = [found["nights_to_warn"] or float("inf") for found in each]
+    median = float(np.median(warned))
+    return {
+        **{name: each[0][name] for name in ("domain", "share", "from", "ramp")},
+        "nights_to_warn": [found["nights_to_warn"] for found in each],
+        "nights_to_retrain": [found["nights_to_retrain"] for found in each],
+        "median_nights_to_warn": median if np.isfinite(median) else None,
+        "first_night": asdict(share(sum(n == 1 for n in warned), len(years))),
+        "within_five_nights": asdict(share(sum(n <= _FIVE for n in warned), len(years))),
+        "n_retrained": sum(found["nights_to_retrain"] is not None for found in each),
+    }
