@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from threadpoolctl import threadpool_limits
 
 from sentiment_core.families import Family
 from sentiment_core.model.calibration import (
@@ -134,7 +133,7 @@ class Trainer:
     def fold_scores(self, terms: Terms, recipe: Recipe, n_terms: int) -> Generator[tuple[npt.NDArray[np.int64], F64]]:
         """Fold after fold, which rows it has and their scores; whoever stops asking spares the rest."""
         numbers = sorted(set(self.folds.tolist()))
-        with threadpool_limits(1), ThreadPoolExecutor(n_cores()) as pool:
+        with ThreadPoolExecutor(n_cores()) as pool:
             tasks = [pool.submit(self._fold, terms, recipe, n_terms, number) for number in numbers]
             try:
                 for task in tasks:
