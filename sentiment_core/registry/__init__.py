@@ -94,7 +94,10 @@ class Registry:
         with self._mlflow("registering a model") as client, tempfile.TemporaryDirectory(prefix="sentiment-model-") as folder:
             tags = {"snapshot": snapshot_key or "", "code_version": code_version, "run": run_name}
             run = client.create_run(
-                self._experiment(client), run_name=run_name, tags={_TAG + name: value for name, value in tags.items()}
+                self._experiment(client),
+                start_time=tracking.begun(candidate.seconds),
+                run_name=run_name,
+                tags={_TAG + name: value for name, value in tags.items()} | tracking.about(description, code_version),
             )
             try:
                 tracking.log_candidate(client, run.info.run_id, candidate, snapshot_key=snapshot_key)
@@ -233,7 +236,7 @@ class Registry:
         found = client.get_experiment_by_name(self.name)
         if found is None:
             try:
-                return str(client.create_experiment(self.name))
+                return str(client.create_experiment(self.name, tags=tracking.EXPERIMENT_TAGS))
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise

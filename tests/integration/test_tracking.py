@@ -66,8 +66,9 @@ def client(mlflow_server):
 def retrain(registry, candidate):
     """A version that came out of three trials."""
     return registry.register(
-        replace(candidate, trials=TRIALS, curves=CURVES), snapshot_key=SNAPSHOT, code_version="0.1.0+abc", run_name="manual__1"
-    )
+        replace(candidate, trials=TRIALS, curves=CURVES), snapshot_key=SNAPSHOT, code_version="0.1.0+abc", run_name="manual__1",
+        description="drift on a night",
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +125,18 @@ def test_the_run_of_the_version_has_figures_sizes_and_the_machine(parent, candid
     assert {"sentiment.python", "sentiment.platform", "sentiment.n_cores", "sentiment.code_version"} <= parent.data.tags.keys()
 
 
+def test_mlflows_own_pages_say_why_and_how_long(client, parent, children, candidate):
+    assert client.get_experiment(parent.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
+    assert parent.data.tags["mlflow.note.content"].startswith("drift on a night")
+    assert parent.data.tags["mlflow.source.name"] == "sentiment-batch 0.1.0+abc"
+    assert parent.info.end_time - parent.info.start_time >= 1000 * candidate.seconds - 1
+    took = {name: run.info.end_time - run.info.start_time for name, run in children.items()}
+    assert took == dict.fromkeys(took, 2500)
+
+
 def test_the_training_set_is_a_dataset_with_its_digest_and_size(parent, candidate):
     (logged,) = parent.inputs.dataset_inputs
-    assert (logged.dataset.name, logged.dataset.digest) == (SNAPSHOT, DIGEST[:32])
+    assert (logged.dataset.name, logged.dataset.digest) == ("training set cdcdcdcd", DIGEST[:32])
     assert json.loads(logged.dataset.source)["uri"] == SNAPSHOT
     assert json.loads(logged.dataset.profile)["n_rows"] == candidate.metrics["data"]["n_rows"]
     assert [(tag.key, tag.value) for tag in logged.tags] == [("mlflow.data.context", "training")]
@@ -156,6 +166,7 @@ def test_outcome_and_gates_are_noted_on_the_run_of_the_version(registry, client,
     registry.log_outcome(retrain, outcome="held", reason="does not read negation", metrics={"gates": GATES})
     run = client.get_run(parent.info.run_id)
     assert run.info.status == "FINISHED"
+    assert run.data.tags["mlflow.note.content"] == "drift on a night\n\n**Held**: does not read negation"
     assert (run.data.tags["sentiment.outcome"], run.data.tags["sentiment.reason"]) == ("held", "does not read negation")
     found = {name: value for name, value in run.data.metrics.items() if name.startswith("gate_")}
     assert found == {
