@@ -7,13 +7,14 @@ export PATH := /usr/local/bin:/usr/bin:/bin
 endif
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help set-up demo up down status test soak bench lint lock clean
+.PHONY: help set-up demo up down status test soak faults bench lint lock clean
 
 help:
 	@echo 'make demo     set everything up and play five nights through Airflow (REVIEWS=DIR: with real reviews)'
 	@echo 'make up       start the embedded stack     make status   look at it     make down   stop it'
 	@echo 'make test     all tests                    make lint     format, types, layers'
 	@echo 'make soak     histories of nights, crashes and rewrites against a model, until Ctrl-C (SECONDS=600: so long)'
+	@echo 'make faults   every fault at full size, with servers and workers really killed, as one table (half an hour)'
 	@echo 'make bench    speed against the peers, as one table (ARGS="--quick"; ARGS="--help": all options)'
 	@echo 'make lock     write requirements.txt anew  (UPGRADE=1: with the newest versions that fit)'
 	@echo '.venv/bin/sentiment --help   all commands'
@@ -32,6 +33,9 @@ test: set-up
 
 soak: set-up
 	@.venv/bin/python -m tests.histories $(if $(SECONDS),--seconds $(SECONDS))
+
+faults: set-up
+	@FAULTS_FULL=1 FAULTS_TABLE=tests/benchmarks/faults.md .venv/bin/python -m pytest -q tests/faults
 
 bench: set-up
 	@.venv/bin/python -m tests.benchmarks $(ARGS)

@@ -19,7 +19,7 @@ from typing import Any
 import psycopg2.errors
 from sqlalchemy.engine import Connection, Engine
 
-from sentiment_core.errors import SentimentError, Transient
+from sentiment_core.errors import Permanent, SentimentError, Transient
 from sentiment_core.store.engine import statement
 
 # A suspended machine is given two minutes. Reading may stop for one (S3's clients give up then), which is no matter as
@@ -84,6 +84,12 @@ class Lease:
         except SentimentError as error:  # a server that does not answer is asked again; the one that stages notices too
             log.warning("the lease of %s was not renewed: %s", self.key, error)
 
+    def drop(self, engine: Engine) -> None:
+        """Give it up without having staged anything."""
+        if not self._is_over.is_set():
+            with engine.begin() as connection:
+                _execute(connection, "hand_back", **self.place)
+
     def end(self) -> None:
         """Renew it no more."""
         self._is_over.set()
@@ -118,6 +124,9 @@ def leased(engine: Engine, connection: Connection, *, bucket: str, key: str, run
     renewing.start()
     try:
         yield lease
+    except Permanent:  # of no use to whoever comes next; after anything else the end of the session says so
+        lease.drop(engine)
+        raise
     finally:
         lease.end()
         renewing.join()

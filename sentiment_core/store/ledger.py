@@ -34,7 +34,7 @@ class StagedObject:
 
     object_id: int
     outcome: Literal["staged", "unchanged"]
-    """unchanged: another run had staged this version with this model already."""
+    """unchanged: another run had staged this version already."""
     n_rows: int
     n_scored: int
     n_quarantined: int
@@ -124,13 +124,14 @@ class Staging:
         self._is_known = latest is not None and _is_same(latest, obj)
         if latest is not None and self._is_known:
             self._object_id = int(latest.object_id)
-            is_live = latest.status in _LIVE and not latest.is_removed
-            if is_live and latest.model_version == model.version and not force:
+            # Whichever version scored it: of two runs on a night the one that comes later has nothing to do, so that what
+            # stands there does not depend on who comes last. Another version scores it when it is told to.
+            if latest.status in _LIVE and not latest.is_removed and not force:
                 self._result = self._unchanged(latest)
         else:
             self._object_id = int(self._execute("draw_object_id").scalar_one())
         self.is_needed = self._result is None
-        """False when another run has staged this version with this model: the object need not be read."""
+        """False when another run has staged this version: the object need not be read."""
         self.is_overtaken = latest is not None and not self._is_known and latest.last_modified > obj.last_modified
         """True when a later version has been recorded since this one was listed: is this one still what lies there?"""
         # By which publishing tells the rows of an object's stagings apart. Equal or not is all that is asked of it: a

@@ -136,8 +136,16 @@ def test_the_same_version_is_staged_once_for_a_model(store):
     assert store.rows(EVERYTHING + "staged_reviews") == [(1,)]
 
 
-@pytest.mark.parametrize("how", [{"version": 2}, {"force": True}])
-def test_another_model_or_force_scores_the_version_anew_in_its_row(store, how):
+def test_a_version_that_is_staged_is_left_alone_by_a_run_with_another_model(store):
+    obj = store.obj("a")
+    store.deliver(obj, ["r1"], version=1)
+    assert store.deliver(obj, ["r1"], version=2).outcome == "unchanged"
+    store.publish()
+    assert store.current("model_version") == {(DAY, "r1"): 1}
+
+
+@pytest.mark.parametrize("how", [{"force": True, "version": 2}, {"force": True}])
+def test_force_scores_the_version_anew_in_its_row(store, how):
     obj = store.obj("a")
     reject = Reject(row_number=9, review_id=None, reason="x", raw="")
     first = store.deliver(obj, ["r1", {"review_id": "r2", "review_date": date(2026, 10, 31)}], rejects=[reject])
