@@ -7,6 +7,7 @@ travels with it serves other people's processes and is never imported by ours. N
 import hashlib
 import logging
 import re
+import shutil
 import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version as installed_version
@@ -38,6 +39,9 @@ _LENS = "lens"
 # What scoring builds out of the estimator, as files to be mapped into memory; loaders that are not ours build it themselves.
 PREPARED = "prepared"
 _PACKAGE = Path(__file__).resolve().parent.parent
+# What a model cannot import, since it lies above or beside it (the layers in pyproject.toml), need not travel with it: every
+# file is a request when a version is stored, and one when a worker fetches it.
+_LEFT_AT_HOME = {"cli", "warm.py", "stages", "local", "reviews", "scoring.py", "registry", "reports", "reports.py", "store"}
 _DISTRIBUTIONS = ("mlflow", "numba", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 _LOCAL_ONLY = {"registered_model_meta"}  # written beside a downloaded model by MLflow, never stored with it
 
@@ -77,9 +81,11 @@ def save_model(candidate: Candidate, folder: Path, run_id: str) -> None:
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    with tempfile.TemporaryDirectory(prefix="sentiment-reference-") as beside:
+    with tempfile.TemporaryDirectory(prefix="sentiment-model-") as beside:
         reference = Path(beside) / Path(_REFERENCE_FILE).name
         reference.write_bytes(Reference.of(candidate.reference.cast(schema.REFERENCE)).to_bytes())
+        code = Path(beside) / _PACKAGE.name
+        shutil.copytree(_PACKAGE, code, ignore=_left_at_home)
         mlflow.sklearn.save_model(
             candidate.estimator,
             str(folder),
@@ -89,12 +95,16 @@ def save_model(candidate: Candidate, folder: Path, run_id: str) -> None:
             # Given in full: left out, MLflow infers them by loading the model in another process (20 to 30 s).
             signature=ModelSignature(inputs=Schema([ColSpec("string", "text")]), outputs=Schema([ColSpec("string")])),
             pip_requirements=[f"{name}=={installed_version(name)}" for name in _DISTRIBUTIONS],
-            code_paths=[str(_PACKAGE)],
+            code_paths=[str(code)],
             extra_files=[str(reference)],
         )
     candidate.estimator.save_prepared(folder / PREPARED)
     if candidate.lens is not None:
         candidate.lens.save(folder / _LENS)
+
+
+def _left_at_home(folder: str, names: list[str]) -> set[str]:
+    return {"__pycache__", *(_LEFT_AT_HOME if Path(folder) == _PACKAGE else ())} & set(names)
 
 
 def trusted_types() -> list[str]:
