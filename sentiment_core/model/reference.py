@@ -1,6 +1,6 @@
 """What drift checks compare nights with: a lens, and rows that neither it nor the model has learnt from.
 
-Products are dealt into folds. The reviews of some folds make the lens; every other fold is scored by a model that was
+Products are dealt into folds. The reviews of one fold make the lens; every other fold is scored by a model that was
 fitted without it, and the rows that training holds out by the model itself. So nothing in a reference has been seen
 before: that is how a night's reviews will look. Models of four fifths of the rows are a little less sure of themselves
 than the model of all; by how much is measured on the held-out rows, which both score, and taken out. Files are the
@@ -31,7 +31,7 @@ from sentiment_core.text.lens import RULES, Lens, weigh
 F64 = npt.NDArray[np.float64]
 Refit = Callable[[pa.LargeStringArray, npt.NDArray[Any], F64], Estimator]
 _FOLDS = 5
-_LENS_FOLDS = 2
+_LENS_FOLDS = 1
 # A training set of fewer rows is not divided again: models of four fifths of it would be other models.
 _LEAST_ROWS = 1_000
 # More rows say nothing more of chance, and every fold costs a fit.
@@ -79,7 +79,7 @@ def _count(texts: pa.LargeStringArray, n_words: int) -> Terms:
 
 
 def make_reference(
-    estimator: Estimator, refit: Refit, train: pa.Table, test: pa.Table, weights: F64, limits: Drift, *, seed: int
+    estimator: Estimator, refit: Refit, train: pa.Table, test: pa.Table, *, weights: F64, limits: Drift, seed: int
 ) -> tuple[Lens, pa.Table]:
     """A lens, and the rows of a reference (columns of `schema.REFERENCE`).
 

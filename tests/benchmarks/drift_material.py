@@ -90,8 +90,8 @@ def _make(folder: Path, split: int) -> None:
         lambda texts, labels, weights: SentimentClassifier().fit(texts, labels, weights),
         inside,
         test,
-        np.ones(len(inside)),
-        policy().drift,
+        weights=np.ones(len(inside)),
+        limits=policy().drift,
         seed=split,
     )
     see = partial(_see, model, lens)
