@@ -28,15 +28,6 @@ _LEAST_GAP = 0.2
 """A model whose labels tell the moods apart by less says nothing of the mood."""
 
 
-def _confidence(table: pa.Table) -> Floats:
-    """The probability of the label: its own column where there is one, else from p_positive, which two classes share."""
-    if "confidence" in table.column_names:
-        return np.asarray(table["confidence"].to_numpy(), np.float64)
-    p_positive = np.asarray(table["p_positive"].to_numpy(), np.float64)
-    confidence: Floats = np.maximum(p_positive, 1 - p_positive)
-    return confidence
-
-
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
     """What is expected of a night's accuracy without labels."""
@@ -79,8 +70,7 @@ class Rightness:
         """Fit the map (isotonic), and how far chance moves its mean."""
         self._map = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
         right = reference.is_right.astype(np.float64)
-        raw = np.asarray(reference.rows["raw_confidence"].to_numpy(zero_copy_only=False), np.float64)
-        self._map.fit(raw, right)
+        self._map.fit(_confidence(reference.rows, "known_confidence"), right)
         self._known = np.asarray(self._map.predict(_confidence(reference.rows)))
         numbers = group_numbers(reference.rows)
         self._chance = components(self._known[:, np.newaxis], numbers)
@@ -177,3 +167,8 @@ def compare_labels(labels: Labels, expected: float, sigma: float) -> float:
     # Half a review less surprising: shares of few labels move in steps.
     gap = (labels.n_right + 0.5) / labels.n - expected
     return float(stats.norm.cdf(gap / np.sqrt(max(chance, np.finfo(float).tiny))))
+
+
+def _confidence(rows: pa.Table, name: str = "confidence") -> Floats:
+    """The probability of the label; `known_confidence` where a reference has it."""
+    return np.asarray(rows[name if name in rows.column_names else "confidence"].to_numpy(zero_copy_only=False), np.float64)

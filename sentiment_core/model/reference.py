@@ -112,8 +112,11 @@ def make_reference(
             continue
         model = refit(as_texts(rows["text"].take(pa.array(outside))), labels[outside], weights[outside])
         probabilities, statistics = model.examine(unseen["text"])
-        sharpened = sharpen(probabilities, _sharpness(model, estimator, test))
-        parts.append(_columns(estimator, unseen, (sharpened, statistics), raw=probabilities))
+        power = _sharpness(model, estimator, test)
+        # Of what a model of all rows is surer, about half is deserved: with none of it accuracies were estimated .005 too
+        # low (mean of six divisions of films), with all of it .002 too high.
+        known = sharpen(probabilities, power**0.5)
+        parts.append(_columns(estimator, unseen, (sharpen(probabilities, power), statistics), known=known))
         texts.append(unseen["text"])
         origins.append(unseen["origin"])
     joined = pa.concat_tables(parts)
@@ -143,10 +146,10 @@ def _sharpness(model: Estimator, whole: Estimator, test: pa.Table) -> float:
     return float(brentq(gap, least, most, xtol=1e-4)) if gap(least) < 0 < gap(most) else 1.0
 
 
-def _columns(estimator: Estimator, rows: pa.Table, examined: tuple[F64, dict[str, Any]], *, raw: F64 | None = None) -> pa.Table:
-    """The columns of a reference apart from those of the lens; `raw` are probabilities that were not sharpened."""
+def _columns(estimator: Estimator, rows: pa.Table, examined: tuple[F64, dict[str, Any]], *, known: F64 | None = None) -> pa.Table:
+    """The columns of a reference apart from those of the lens; `known`: what its labels are held against."""
     probabilities, statistics = examined
-    raw = probabilities if raw is None else raw
+    known = probabilities if known is None else known
     classes = estimator.classes_.tolist()
     chosen = estimator.decide(probabilities)
     columns = {
@@ -154,8 +157,7 @@ def _columns(estimator: Estimator, rows: pa.Table, examined: tuple[F64, dict[str
         "p_positive": probabilities[:, classes.index("positive")],
         "label": [classes[place] for place in chosen],
         "confidence": probabilities[np.arange(len(chosen)), chosen],
-        # A calibrated model's confidence is right as often as it says, also one that was fitted to fewer rows.
-        "raw_confidence": raw[np.arange(len(chosen)), chosen],
+        "known_confidence": known[np.arange(len(chosen)), chosen],
         "true_label": rows["label"],
         "product_id": rows["product_id"],
     }

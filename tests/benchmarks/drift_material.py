@@ -112,7 +112,7 @@ def _see(model: Any, lens: Any, reviews: pa.Table) -> pa.Table:
         "p_positive": probabilities[:, 1],
         "label": model.classes_[probabilities.argmax(axis=1)],
         "confidence": probabilities.max(axis=1),
-        "raw_confidence": probabilities.max(axis=1),
+        "known_confidence": probabilities.max(axis=1),
         "true_label": reviews["label"],
         "product_id": reviews["product_id"],
     }

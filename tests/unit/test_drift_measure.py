@@ -43,7 +43,7 @@ def draw(n, seed, *, shift=0.0, harm=0.0, n_products=None, positive=0.5, product
         "non_letter_share": rng.random(n) / 10,
         "label": label,
         "confidence": confidence,
-        "raw_confidence": confidence,
+        "known_confidence": confidence,
         "true_label": np.where(is_positive, "positive", "negative"),
         "product_id": pa.array([f"p{number}" for number in products] if n_products else [None] * n, pa.string()),
         "surprise": rng.normal(7, 0.5, n) + rng.normal(0, 3, n) / np.sqrt(n_words),
