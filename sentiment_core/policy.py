@@ -84,6 +84,8 @@ class Drift:
     heavy_tail: float
     warn_p: float
     warn_evidence: float
+    lasting_share: float
+    baseline_nights: int
     season_nights: int
     season_lag: int
     season_days: int

@@ -146,7 +146,7 @@ CLASSES_NOTE, HELD_OUT_NOTE = b"sentiment.classes", b"sentiment.held_out_share"
 # The reference of a model version: drift columns of held-out rows, and what their labels were.
 REFERENCE = arrow_schema(
     *DRIFT_NUMERIC, LABEL, CONFIDENCE,
-    Field("raw_confidence", "double precision", "Probability of the label by the model that had not seen the row", pa.float64()),
+    Field("known_confidence", "double precision", "Confidence that the label a person gave is held against", pa.float64()),
     Field("true_label", "text", "The label a person gave", pa.string()), PRODUCT_ID,
     *LENS_NUMERIC, TOPICS,
 )  # fmt: skip

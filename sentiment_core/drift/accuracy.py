@@ -10,28 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 
 from sentiment_core.drift.history import Labels
-from sentiment_core.drift.reference import Basis, Reference, group_numbers, single
+from sentiment_core.drift.reference import Reference, components, group_numbers
 
 Floats = npt.NDArray[np.float64]
+Variation = tuple[Floats, Floats]
+"""Variance within and between products."""
 _SIGMAS = 3.0
 """Standard errors from which the mood counts as moved."""
-_CHANCE = 2.0
+_CHANCE_SIGMAS = 2.0
 """Standard errors of a fall that are put down to chance."""
 _LEAST_GAP = 0.2
 """A model whose labels tell the moods apart by less says nothing of the mood."""
-
-
-def _confidence(table: pa.Table) -> Floats:
-    """The probability of the label: its own column where there is one, else from p_positive, which two classes share."""
-    if "confidence" in table.column_names:
-        return np.asarray(table["confidence"].to_numpy(), np.float64)
-    p_positive = np.asarray(table["p_positive"].to_numpy(), np.float64)
-    confidence: Floats = np.maximum(p_positive, 1 - p_positive)
-    return confidence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +70,12 @@ class Rightness:
         """Fit the map (isotonic), and how far chance moves its mean."""
         self._map = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
         right = reference.is_right.astype(np.float64)
-        raw = np.asarray(reference.rows["raw_confidence"].to_numpy(zero_copy_only=False), np.float64)
-        self._map.fit(raw, right)
+        self._map.fit(_confidence(reference.rows, "known_confidence"), right)
         self._known = np.asarray(self._map.predict(_confidence(reference.rows)))
         numbers = group_numbers(reference.rows)
-        self._basis = single(self._known[:, np.newaxis], numbers)
-        self._error = single((right - self._known)[:, np.newaxis], numbers)
-        is_positive = np.asarray(reference.rows["true_label"].to_numpy(zero_copy_only=False) == "positive")
+        self._chance = components(self._known[:, np.newaxis], numbers)
+        self._error = components((right - self._known)[:, np.newaxis], numbers)
+        is_positive = _is_positive(reference.rows, "true_label")
         whole = float(self._known.mean())
         self._by_mood = [float(self._known[side].mean()) if side.any() else whole for side in (is_positive, ~is_positive)]
         self._reference = reference
@@ -101,8 +94,8 @@ class Rightness:
         before = self.reference_accuracy
         if mood is not None and mood.has_moved:
             before = mood.share * self._by_mood[0] + (1 - mood.share) * self._by_mood[1]
-        fall_sigma = self._sigma(self._basis, n, spread)
-        beyond = max(0.0, before - mean - _CHANCE * fall_sigma)
+        fall_sigma = self._sigma(self._chance, n, spread)
+        beyond = max(0.0, before - mean - _CHANCE_SIGMAS * fall_sigma)
         labels = float((rightness * (1 - rightness)).mean()) / n
         return Estimate(
             accuracy=max(0.0, mean - (fall_factor - 1) * beyond),
@@ -121,34 +114,45 @@ class Rightness:
         """Standard error of it."""
         return self._sigma(self._error, 1, 1.0, with_night=False)
 
-    def _sigma(self, basis: Basis, n: int, spread: float, *, with_night: bool = True) -> float:
+    def _sigma(self, variation: Variation, n: int, spread: float, *, with_night: bool = True) -> float:
         """Standard error of the difference between a night's mean and the reference's."""
-        between, unit = float(basis.between[0]), float(1 / basis.axes[0, 0])
-        variance = 1 / max(len(self._reference), 1) + between * self._reference.spread
-        if with_night:
-            variance += 1 / n + between * spread
-        return float(unit * np.sqrt(variance))
+        variance = _chance(variation, len(self._reference), self._reference.spread)
+        return float(np.sqrt(variance + (_chance(variation, n, spread) if with_night else 0.0)))
 
 
-def estimate_mood(reference: Reference, rows: pa.Table, spread: float) -> Mood | None:
-    """The share of positive reviews from the labels the model gave (BBSE; Lipton, Wang and Smola 2018).
+def _chance(variation: Variation, n: int, spread: float) -> float:
+    """Variance of the mean of n rows over products."""
+    within, between = (float(part[0, 0]) for part in variation)
+    return within / max(n, 1) + max(between, 0.0) * spread
 
-    None where the model's labels say too little: of reviews that are positive and that are not, it calls nearly as many positive.
-    """
-    labels, true = (
-        np.asarray(reference.rows[name].to_numpy(zero_copy_only=False) == "positive") for name in ("label", "true_label")
-    )
-    if true.all() or not true.any():
-        return None
-    hits, slips = float(labels[true].mean()), float(labels[~true].mean())
-    if hits - slips < _LEAST_GAP:
-        return None
-    said = np.asarray(rows["label"].to_numpy(zero_copy_only=False) == "positive")
-    share = min(1.0, max(0.0, (float(said.mean()) - slips) / (hits - slips)))
-    basis = single(labels[:, np.newaxis].astype(np.float64), group_numbers(reference.rows))
-    between, unit = float(basis.between[0]), float(1 / basis.axes[0, 0])
-    variance = 1 / len(rows) + between * spread + 1 / len(reference) + between * reference.spread
-    return Mood(share=share, sigma=float(unit * np.sqrt(variance)) / (hits - slips), reference=float(true.mean()))
+
+class Said:
+    """How the model's labels tell positive reviews from others, learnt from the reference."""
+
+    def __init__(self, reference: Reference) -> None:
+        """Count hits and slips, and how far chance moves the share it calls positive."""
+        labels, true = (_is_positive(reference.rows, name) for name in ("label", "true_label"))
+        self.is_usable = bool(true.any() and not true.all() and labels[true].mean() - labels[~true].mean() >= _LEAST_GAP)
+        if self.is_usable:
+            self._hits, self._slips, self._share = float(labels[true].mean()), float(labels[~true].mean()), float(true.mean())
+            self._variation = components(labels[:, np.newaxis].astype(np.float64), group_numbers(reference.rows))
+            self._known = _chance(self._variation, len(reference), reference.spread)
+
+    def mood(self, rows: pa.Table, spread: float) -> Mood | None:
+        """The share of positive reviews from the labels the model gave (BBSE; Lipton, Wang and Smola 2018).
+
+        None where the model's labels say too little: of reviews that are positive and of others it calls nearly as many so.
+        """
+        if not self.is_usable:
+            return None
+        gap = self._hits - self._slips
+        share = min(1.0, max(0.0, (float(_is_positive(rows, "label").mean()) - self._slips) / gap))
+        sigma = float(np.sqrt(self._known + _chance(self._variation, len(rows), spread))) / gap
+        return Mood(share=share, sigma=sigma, reference=self._share)
+
+
+def _is_positive(rows: pa.Table, name: str) -> npt.NDArray[np.bool_]:
+    return np.asarray(pc.equal(rows[name], "positive").to_numpy(zero_copy_only=False), np.bool_)
 
 
 def compare_labels(labels: Labels, expected: float, sigma: float) -> float:
@@ -163,3 +167,8 @@ def compare_labels(labels: Labels, expected: float, sigma: float) -> float:
     # Half a review less surprising: shares of few labels move in steps.
     gap = (labels.n_right + 0.5) / labels.n - expected
     return float(stats.norm.cdf(gap / np.sqrt(max(chance, np.finfo(float).tiny))))
+
+
+def _confidence(rows: pa.Table, name: str = "confidence") -> Floats:
+    """The probability of the label; `known_confidence` where a reference has it."""
+    return np.asarray(rows[name if name in rows.column_names else "confidence"].to_numpy(zero_copy_only=False), np.float64)

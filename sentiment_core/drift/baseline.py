@@ -4,7 +4,7 @@ On every axis the expected place is a sum: an offset that stays (the reference i
 are reviewed now), one for the weekday, and one that follows the logarithm of the volume. Each has a prior around zero; quiet nights,
 old enough that a slow ramp has not begun to teach them, narrow it down: Bayesian linear regression, an axis at a time, the
 sizes of weekday and volume chosen by the likelihood of the past (empirical Bayes; Bishop 2006, 3.3 and 3.5). With no past
-the answer is the prior: zero, as uncertain as the reference, and over many nights twice that.
+the answer is the prior: zero, as uncertain as the reference, and over many nights more than that.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,8 @@ from sentiment_core.drift.reference import Basis
 from sentiment_core.policy import Drift
 
 F64 = npt.NDArray[np.float64]
+Past = Sequence[tuple[date, int, F64, F64]]
+"""Of every quiet night: date, reviews, the variance of chance on every axis, and its place there."""
 _WEEK = 7
 _NEXT_TO_NONE = 1e-12
 # How large weekday and volume may be, in units of the variance of one review; the likelihood chooses.
@@ -60,30 +62,33 @@ def quiet_nights(nights: Sequence[PastNight], on: date | None, limits: Drift) ->
         for night in nights
         if night.verdict == "quiet" and night.statistics is not None and earliest <= night.window_date <= latest
     ]
-    return found if len(found) >= limits.season_nights else []
+    return found if len(found) >= limits.baseline_nights else []
 
 
-def learn(basis: Basis, prior: F64, past: Sequence[tuple[date, int, Statistics, F64]], *, on: date | None, n: int) -> Baseline:
-    """The baseline of a basis for one night.
+def learn(prior: F64, past: Past, *, on: date | None, n: int, limits: Drift) -> Baseline:
+    """The baseline for one night.
 
     Args:
-        basis: the axes.
         prior: variance of the reference, by axis.
-        past: quiet nights: date, reviews, statistics, and place on every axis.
+        past: quiet nights.
         on: tonight.
         n: reviews tonight.
+        limits: section [drift] of the policy.
     """
+    lasting = limits.lasting_share * prior
     if not past or on is None:
-        return Baseline(mean=np.zeros(len(prior)), variance=prior, lasting=2 * prior)
-    places = np.stack([place for *_, place in past])
-    noise = np.stack([night_variance(basis, statistics) for _, _, statistics, _ in past])
-    volumes = np.log([max(night_n, 1) for _, night_n, _, _ in past])
-    design = np.stack([_describe(day, volume - volumes.mean()) for (day, *_), volume in zip(past, volumes, strict=True)])
-    asked = _describe(on, float(np.log(max(n, 1)) - volumes.mean()))
-    choices = [_Fit(places, noise, design, _variances(2 * prior, weekday, volume)) for weekday in _SIZES for volume in _SIZES]
+        return Baseline(mean=np.zeros(len(prior)), variance=prior, lasting=prior + lasting)
+    taught = _Taught.of(past)
+    # A few nights teach how the reference lies; weekdays, volume and excess take more.
+    has_seasons = len(past) >= limits.season_nights
+    sizes = _SIZES if has_seasons else _SIZES[:1]
+    choices = [taught.fit(_variances(prior + lasting, weekday, volume)) for weekday in sizes for volume in sizes]
     best = max(choices, key=lambda fit: fit.evidence)
-    mean, variance = best.predict(asked)
-    return Baseline(mean=mean, variance=variance, lasting=variance, excess=best.excess(), n_nights=len(past))
+    asked = _describe(on, float(np.log(max(n, 1)) - taught.mean_volume))
+    mean, variance = best.weights @ asked, np.einsum("i,aij,j->a", asked, best.covariance, asked)
+    return Baseline(
+        mean=mean, variance=variance, lasting=variance, excess=taught.excess(best) if has_seasons else 1.0, n_nights=len(past)
+    )
 
 
 def _describe(day: date, volume: float) -> F64:
@@ -98,24 +103,61 @@ def _variances(prior: F64, weekday: float, volume: float) -> F64:
     return variances
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Fit:
     """The regression with one choice of sizes, all axes at once."""
 
-    def __init__(self, places: F64, noise: F64, design: F64, variances: F64) -> None:
-        self._places, self._noise, self._design = places, noise, design
-        precision = np.einsum("ti,tj,ta->aij", design, design, 1 / noise) + np.stack([np.diag(1 / row) for row in variances])
-        self._covariance = np.linalg.inv(precision)
-        weighted = np.einsum("ti,ta->ai", design, places / noise)
-        self._weights = np.einsum("aij,aj->ai", self._covariance, weighted)
-        fit = float((weighted * self._weights).sum())
-        self.evidence = 0.5 * float(fit - np.linalg.slogdet(precision)[1].sum() - np.log(variances).sum())
+    evidence: float
+    """Log of the likelihood of the past, up to a constant."""
+    weights: F64
+    """Axes by parts of the sum."""
+    covariance: F64
 
-    def predict(self, asked: F64) -> tuple[F64, F64]:
-        return self._weights @ asked, np.einsum("i,aij,j->a", asked, self._covariance, asked)
 
-    def excess(self) -> float:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Taught:
+    """What the past says, whatever the sizes of weekday and volume."""
+
+    places: F64
+    """Nights by axes."""
+    noise: F64
+    design: F64
+    """Nights by parts of the sum."""
+    mean_volume: float
+    information: F64
+    weighted: F64
+
+    @classmethod
+    def of(cls, past: Past) -> "_Taught":
+        places = np.stack([place for *_, place in past])
+        # A night's chance is 1/n + between * spread: the nights share the axes' parts.
+        noise = np.stack([chance for _, _, chance, _ in past])
+        volumes = np.log([max(n, 1) for _, n, _, _ in past])
+        mean_volume = float(volumes.mean())
+        design = np.stack([_describe(day, volume - mean_volume) for (day, *_), volume in zip(past, volumes, strict=True)])
+        pairs = (design[:, :, np.newaxis] * design[:, np.newaxis]).reshape(len(design), -1)
+        n_parts = design.shape[1]
+        return cls(
+            places=places,
+            noise=noise,
+            design=design,
+            mean_volume=mean_volume,
+            information=((1 / noise).T @ pairs).reshape(-1, n_parts, n_parts),
+            weighted=(places / noise).T @ design,
+        )
+
+    def fit(self, variances: F64) -> _Fit:
+        """The regression with these variances before any night: axes by parts."""
+        precision = self.information + np.eye(variances.shape[1]) / variances[:, np.newaxis]
+        covariance = np.linalg.inv(precision)
+        weights = (covariance @ self.weighted[:, :, np.newaxis])[:, :, 0]
+        fit = float((self.weighted * weights).sum())
+        evidence = 0.5 * float(fit - np.linalg.slogdet(precision)[1].sum() - np.log(variances).sum())
+        return _Fit(evidence=evidence, weights=weights, covariance=covariance)
+
+    def excess(self, fit: _Fit) -> float:
         """Mean squared residual in units of chance; what the fit has taken up is given back by its degrees of freedom."""
-        residuals = self._places - self._design @ self._weights.T
-        used = np.einsum("ti,aij,tj,ta->", self._design, self._covariance, self._design, 1 / self._noise)
-        free = max(float(residuals.size - used), 1.0)
-        return max(1.0, float((residuals**2 / self._noise).sum()) / free)
+        residuals = self.places - self.design @ fit.weights.T
+        used = float((self.information * fit.covariance).sum())
+        free = max(residuals.size - used, 1.0)
+        return max(1.0, float((residuals**2 / self.noise).sum()) / free)

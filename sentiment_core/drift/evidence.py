@@ -1,6 +1,6 @@
 """How surprising a night is, and how surprising the last nights are together.
 
-One night: a quadratic form of its topics and the largest of its columns, with tails as heavy as few products make them.
+One night: a quadratic form of all its values and the largest of its columns, with tails as heavy as few products make them.
 Several nights: e-values. Against "the nights lie around the baseline" stands "they lie off it, together, by something of
 size s", for several s; the ratio of the two likelihoods is at least as large as 1/a with probability a at most, whenever
 one looks, since the baseline's own error is part of the first hypothesis (Grünwald, de Heide and Koolen, "Safe testing",
@@ -16,8 +16,8 @@ import numpy.typing as npt
 from scipy import special, stats
 
 F64 = npt.NDArray[np.float64]
-WINDOWS = (1, 2, 3, 5, 8, 13, 21)
-"""Over how many of the last nights evidence is gathered; a sparse set of beginnings keeps the guarantee."""
+WINDOWS = (1, 2, 3, 5, 8)
+"""Over how many of the last nights evidence is gathered. Longer ones would see how the reference lies beside this season's products."""
 # Squared size of a shift as a share of one review's variance, all axes together: a twentieth to a half of another domain.
 _SIZES = (0.005, 0.02, 0.08, 0.3)
 
@@ -59,20 +59,17 @@ def column_p(z: float, *, share_of_chance: float, spread: float, heavy_tail: flo
     return float(2 * stats.t.sf(abs(z) * np.sqrt(degrees / (degrees - 2)), degrees))
 
 
-def evidence(topics: Sequence[Residual], topic_scale: Scale | None, columns: Sequence[Residual], column_scale: Scale) -> float:
+def evidence(together: Sequence[Residual], joint: Scale, columns: Sequence[Residual], single: Scale) -> float:
     """Log of the e-detector's value for tonight, the last of the nights.
 
-    Half of every stake is on the topics together, half on the columns, each alone; without topics all is on the columns.
+    Half of every stake is on all axes together, half on the columns, each alone.
     """
     parts = []
     for length in WINDOWS:
-        if length <= len(columns):
-            alone = _logmeanexp(_bets(columns[-length:], column_scale, 1))
-            if topic_scale is None:
-                parts.append(alone)
-            else:
-                together = _logmeanexp(_bets(topics[-length:], topic_scale, len(topic_scale.total)).sum(axis=1))
-                parts.append(float(np.logaddexp(alone, together) - np.log(2)))
+        if length <= len(together):
+            all_axes = _logmeanexp(_bets(together[-length:], joint, len(joint.total)).sum(axis=1))
+            alone = _logmeanexp(_bets(columns[-length:], single, 1))
+            parts.append(float(np.logaddexp(all_axes, alone) - np.log(2)))
     return float(special.logsumexp(parts))
 
 

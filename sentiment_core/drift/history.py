@@ -39,7 +39,7 @@ class Night:
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """Where a night lies on the reference's axes: what later nights need of it."""
+    """How a night's means lie from the reference's: what later nights need of it."""
 
     n: int
     """Rows that were compared."""

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from sentiment_core.drift.accuracy import Estimate, Mood, Rightness, compare_labels, estimate_mood
+from sentiment_core.drift.accuracy import Estimate, Mood, Rightness, Said, compare_labels
 from sentiment_core.drift.evidence import column_p, evidence, quadratic_p
 from sentiment_core.drift.history import History, Labels, Night, Statistics
 from sentiment_core.drift.oddities import find_oddities
-from sentiment_core.drift.places import Asked, Place, place_columns, place_topics
-from sentiment_core.drift.reference import F64, MAX_MISSING_SHARE, Basis, Reference, complete_rows, missing_share, topics_of
+from sentiment_core.drift.places import Asked, Place
+from sentiment_core.drift.reference import F64, MAX_MISSING_SHARE, Reference, complete_rows, missing_share
 from sentiment_core.policy import Drift
 
 HOW_TO_MAKE_A_REFERENCE = (
@@ -57,7 +58,8 @@ class Measurement:
     columns: tuple[ColumnShift, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Columns that cannot be judged tonight, with the reason."""
-    p_topics: float | None = None
+    p_together: float | None = None
+    """Of all columns and topics together."""
     p_columns: float | None = None
     """Of the column that moved most, corrected for their number."""
     p_value: float = 1.0
@@ -149,34 +151,31 @@ def _judged(reference: Reference, rows: pa.Table) -> tuple[tuple[str, ...], dict
 
 
 def _measure(asked: Asked) -> dict[str, Any]:
-    reference, rows, limits = asked.reference, asked.rows, asked.limits
-    columns, topics = place_columns(asked), place_topics(asked)
+    reference, rows, limits, spread = asked.reference, asked.rows, asked.limits, asked.statistics.spread
+    columns = asked.place(reference.single(asked.names))
+    together = asked.place(reference.joint(asked.names, with_topics=asked.with_topics))
     moved = _column_shifts(asked, columns)
     p_columns = min(1.0, len(moved) * min(column.p_value for column in moved))
-    p_topics = None if topics is None else _topics_p(asked, topics)
-    mood = estimate_mood(reference, rows, asked.spread)
+    p_together = _together_p(asked, together)
+    mood = _said(reference).mood(rows, spread)
     odd = find_oddities(reference, rows, limits)
     plausible = rows.filter(pa.array(odd.is_plausible))
+    value = evidence(asked.residuals(together), together.scale, asked.residuals(columns), columns.scale)
     return {
         "columns": moved,
-        "p_topics": p_topics,
+        "p_together": p_together,
         "p_columns": p_columns,
-        "p_value": p_columns if p_topics is None else min(1.0, 2 * min(p_columns, p_topics)),
-        "evidence": _evidence(asked, columns, topics),
-        **_effects(asked, plausible, topics, mood),
-        "estimate": _rightness(reference).expect(plausible, asked.spread, mood, fall_factor=limits.fall_factor)
+        "p_value": min(1.0, 2 * min(p_columns, p_together)),
+        "evidence": float(np.exp(min(value, _LARGEST))),
+        **_effects(asked, plausible, mood),
+        "estimate": _rightness(reference).expect(plausible, spread, mood, fall_factor=limits.fall_factor)
         if len(plausible)
         else None,
         "mood": mood,
         "gibberish_share": odd.gibberish_share,
         "copied_share": odd.copied_share,
         "n_quiet_nights": columns.baseline.n_nights,
-        "statistics": Statistics(
-            n=len(rows),
-            spread=asked.spread,
-            topics=() if topics is None else tuple(topics.shift.tolist()),
-            columns=dict(zip(asked.names, columns.shift.tolist(), strict=True)),
-        ),
+        "statistics": asked.statistics,
     }
 
 
@@ -196,12 +195,12 @@ def _rightness(reference: Reference) -> Rightness:
     return Rightness(reference)
 
 
-def _topics_p(asked: Asked, topics: Place) -> float:
+def _together_p(asked: Asked, together: Place) -> float:
     return quadratic_p(
-        topics.residual,
-        topics.variance,
-        share_of_chance=float((topics.chance / topics.variance).mean()),
-        spread=asked.spread,
+        together.residual,
+        together.variance,
+        share_of_chance=float((together.chance / together.variance).mean()),
+        spread=asked.statistics.spread,
         heavy_tail=asked.limits.heavy_tail,
     )
 
@@ -214,53 +213,45 @@ def _column_shifts(asked: Asked, columns: Place) -> tuple[ColumnShift, ...]:
         p_value = column_p(
             z,
             share_of_chance=float(columns.chance[place] / variance[place]),
-            spread=asked.spread,
+            spread=asked.statistics.spread,
             heavy_tail=asked.limits.heavy_tail,
         )
-        unit = float(1 / basis.axes[place, place])
+        mean = float(asked.reference.mean[basis.chosen[place]])
         found.append(
             ColumnShift(
                 name=name,
                 z=z,
                 p_value=p_value,
                 shift=float(residual[place] / np.sqrt(basis.total[place])),
-                reference_mean=float(basis.mean[place]),
-                current_mean=float(basis.mean[place] + columns.shift[place] * unit),
+                reference_mean=mean,
+                current_mean=mean + asked.statistics.columns[name],
             )
         )
     return tuple(found)
 
 
-def _evidence(asked: Asked, columns: Place, topics: Place | None) -> float:
-    """The e-detector's value; of a file by itself, that of one night."""
-    earlier = [item for item in asked.recent if topics is None or item.topics]
-    names, limits = asked.names, asked.limits
-    residuals = [columns.residual_of(np.array([item.columns[name] for name in names]), item, limits) for item in earlier]
-    residuals.append(columns.residual_of(columns.shift, asked.statistics, limits))
-    if topics is None:
-        value = evidence([], None, residuals, columns.scale)
-    else:
-        of_topics = [topics.residual_of(np.array(item.topics), item, limits) for item in earlier]
-        of_topics.append(topics.residual_of(topics.shift, asked.statistics, limits))
-        value = evidence(of_topics, topics.scale, residuals, columns.scale)
-    return float(np.exp(min(value, _LARGEST)))
-
-
-def _effects(asked: Asked, plausible: pa.Table, topics: Place | None, mood: Mood | None) -> dict[str, float]:
+def _effects(asked: Asked, plausible: pa.Table, mood: Mood | None) -> dict[str, float]:
     """The effect, of all rows, and of the plausible ones beyond what the mood explains."""
-    if topics is None:
+    reference = asked.reference
+    if not asked.with_topics:
         return {}
+    topics = asked.place(reference.joint((), with_topics=True))
     beyond = topics.residual
     if len(plausible):
-        beyond = topics.basis.shift_of(topics_of(plausible)) - topics.baseline.mean
+        beyond = topics.basis.place(reference.means(plausible, ())) - topics.baseline.mean
     if mood is not None and mood.has_moved:
-        beyond = beyond - mood.shift * _mood_axis(asked.reference, topics.basis)
+        beyond = beyond - mood.shift * topics.basis.place(_mood_axis(reference))
     return {"effect": topics.size(topics.residual), "effect_beyond_mood": topics.size(beyond)}
 
 
 @lru_cache(maxsize=4)
-def _mood_axis(reference: Reference, basis: Basis) -> F64:
-    """By how much positive reviews lie from the others, on the axes of the topics."""
-    is_positive = np.asarray(reference.rows["true_label"].to_numpy(zero_copy_only=False) == "positive")
-    places = topics_of(reference.rows)
-    return np.asarray((places[is_positive].mean(axis=0) - places[~is_positive].mean(axis=0)) @ basis.axes)
+def _said(reference: Reference) -> Said:
+    return Said(reference)
+
+
+@lru_cache(maxsize=4)
+def _mood_axis(reference: Reference) -> F64:
+    """By how much the values of positive reviews lie from those of others."""
+    is_positive = pc.equal(reference.rows["true_label"], "positive")
+    positive, others = (reference.rows.filter(side) for side in (is_positive, pc.invert(is_positive)))
+    return np.asarray(reference.means(positive, ()) - reference.means(others, ()))

@@ -1,10 +1,9 @@
 """Where a night's sample lies on the reference's axes, beside where it should.
 
-The two sets of axes, topics and columns, go through the same steps: the mean's shift from the reference, the baseline that
-quiet nights have taught, and how much of the rest is chance. Pure.
+Every set of axes (columns each alone, topics, both together) goes through the same steps: the mean's shift from the
+reference, the baseline that quiet nights have taught, and how much of the rest is chance. Pure.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,7 @@ import pyarrow as pa
 from sentiment_core.drift.baseline import Baseline, learn, night_variance, quiet_nights, reference_variance
 from sentiment_core.drift.evidence import Residual, Scale
 from sentiment_core.drift.history import History, Night, PastNight, Statistics
-from sentiment_core.drift.reference import F64, Basis, Reference, group_numbers, has_topics, topics_of
+from sentiment_core.drift.reference import F64, Basis, Reference, group_numbers, has_topics
 from sentiment_core.policy import Drift
 
 _LONGEST_GAP = 31
@@ -30,33 +29,69 @@ class Asked:
     """Those of its sample that are complete in `names`."""
     names: tuple[str, ...]
     """Columns that are judged."""
-    spread: float
-    """Sum of the squared shares of products."""
+    with_topics: bool
+    statistics: Statistics
     past: tuple[PastNight, ...]
-    """Earlier nights whose statistics lie on the reference's axes and have all of `names`."""
+    """Earlier nights of which the same values are known."""
     limits: Drift
 
     @classmethod
     def of(
         cls, reference: Reference, night: Night, rows: pa.Table, names: tuple[str, ...], *, history: History, limits: Drift
     ) -> "Asked":
-        """Choose what of the past is of use."""
-        n_topics = 0 if reference.topics is None else len(reference.topics.mean)
+        """Sum the night up, and choose what of the past is of use."""
+        with_topics = bool(reference.n_topics) and has_topics(rows)
+        shift = reference.means(rows, names)
+        n_columns = len(reference.names)
+        statistics = Statistics(
+            n=len(rows),
+            spread=spread_of(reference, rows),
+            topics=tuple(shift[n_columns:].tolist()) if with_topics else (),
+            columns={name: float(shift[reference.names.index(name)]) for name in names},
+        )
         past = tuple(
             item
             for item in history.nights
             if item.statistics is not None
-            and len(item.statistics.topics) in (0, n_topics)
+            and (not with_topics or len(item.statistics.topics) == reference.n_topics)
             and set(names) <= item.statistics.columns.keys()
         )
         return cls(
-            reference=reference, night=night, rows=rows, names=names, spread=spread_of(reference, rows), past=past, limits=limits
+            reference=reference, night=night, rows=rows, names=names, with_topics=with_topics, statistics=statistics, past=past,
+            limits=limits,
+        )  # fmt: skip
+
+    def shift(self, statistics: Statistics) -> F64:
+        """The shift of a night's values, in the reference's order."""
+        reference = self.reference
+        shift = np.full(len(reference.mean), np.nan)
+        for name in self.names:
+            shift[reference.names.index(name)] = statistics.columns[name]
+        if self.with_topics:
+            shift[len(reference.names) :] = statistics.topics
+        return shift
+
+    def place(self, basis: Basis) -> "Place":
+        """The night on the axes of a basis."""
+        quiet = [
+            (item.window_date, item.n, night_variance(basis, item.statistics), basis.place(self.shift(item.statistics)))
+            for item in quiet_nights(self.past, self.night.window_date, self.limits)
+            if item.statistics is not None
+        ]
+        prior = reference_variance(basis, len(self.reference), self.reference.spread)
+        return Place(
+            basis=basis,
+            shift=basis.place(self.shift(self.statistics)),
+            baseline=learn(prior, quiet, on=self.night.window_date, n=self.night.n, limits=self.limits),
+            chance=night_variance(basis, self.statistics),
         )
 
-    @property
-    def statistics(self) -> Statistics:
-        """Numbers of the sample, without places."""
-        return Statistics(n=len(self.rows), spread=self.spread)
+    def residuals(self, place: "Place") -> list[Residual]:
+        """Of the last nights and tonight, what is left beside the baseline."""
+        return [
+            place.residual_of(place.basis.place(self.shift(statistics)), statistics, self.limits)
+            for statistics in (*self.recent, self.statistics)
+        ]
 
     @property
     def recent(self) -> list[Statistics]:
@@ -110,37 +145,3 @@ def spread_of(reference: Reference, rows: pa.Table) -> float:
     spread = float(np.square(sizes).sum()) / len(rows) ** 2
     is_named = "product_id" in rows.column_names and rows["product_id"].null_count <= len(rows) / 2
     return spread if is_named else min(1.0, max(spread, reference.group_size / len(rows)))
-
-
-def place_columns(asked: Asked) -> Place:
-    """The columns, each on its axis."""
-    reference, names = asked.reference, asked.names
-    chosen = np.array([reference.names.index(name) for name in names])
-    whole = reference.columns
-    basis = Basis(mean=whole.mean[chosen], axes=whole.axes[np.ix_(chosen, chosen)], between=whole.between[chosen])
-    values = np.column_stack([reference.column_values(asked.rows, name) for name in names])
-    return _place(asked, basis, values, lambda statistics: [statistics.columns[name] for name in names])
-
-
-def place_topics(asked: Asked) -> Place | None:
-    """The topics; None where the model or the night has none."""
-    basis = asked.reference.topics
-    if basis is None or not has_topics(asked.rows):
-        return None
-    return _place(asked, basis, topics_of(asked.rows), lambda statistics: statistics.topics)
-
-
-def _place(asked: Asked, basis: Basis, values: F64, read: Callable[[Statistics], Sequence[float]]) -> Place:
-    reference, night = asked.reference, asked.night
-    quiet = [
-        (item.window_date, item.n, item.statistics, np.array(read(item.statistics)))
-        for item in quiet_nights(asked.past, night.window_date, asked.limits)
-        if item.statistics is not None and len(read(item.statistics))
-    ]
-    prior = reference_variance(basis, len(reference), reference.spread)
-    return Place(
-        basis=basis,
-        shift=basis.shift_of(values),
-        baseline=learn(basis, prior, quiet, on=night.window_date, n=night.n),
-        chance=night_variance(basis, asked.statistics),
-    )

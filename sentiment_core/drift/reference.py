@@ -1,21 +1,22 @@
 """The reference of a model version: what its reviews look like when nothing has changed, and how far chance moves them.
 
-Rows that the model has not learnt from, with the labels people gave, and two sets of axes computed from them once: the
-topics of the texts together, and every other column by itself. On an axis reviews of one product vary by one and, for
-topics, do not depend on each other; products vary by `between`. So the mean of n reviews in which products stand m
-times each varies by 1/n + between * sum(m^2)/n^2, whatever the night: clustered or not, large or small. Kept as bytes,
-read in milliseconds. Nothing here judges a night.
+Rows that the model has not learnt from, with the labels people gave, and how their columns and topics vary: within a
+product and between products. On the axes of a `Basis` reviews of one product vary by one, products by `between`, and axes
+do not depend on each other. So the mean of n reviews in which products stand m times each varies by 1/n + between *
+sum(m^2)/n^2, whatever the night: clustered or not, large or small. Kept as bytes, read in milliseconds. Nothing here
+judges a night.
 """
 
 import io
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from scipy import linalg
 
 from sentiment_core import schema
@@ -29,8 +30,9 @@ MAX_MISSING_SHARE = 0.1
 # A column is cut at these quantiles of the reference: a handful of extraordinary reviews would outweigh a night.
 _QUANTILES = (0.001, 0.999)
 _TOPICS = schema.TOPICS.name
-_BASIS = b"sentiment.basis"
-_RIDGE = 1e-9
+_REST = b"sentiment.variation"
+_ARRAYS = ("lows", "highs", "mean", "within", "between")
+_RIDGE = 1e-6
 # Lengths differ by factors, not by differences; shares of rare characters have a long tail.
 _LOGARITHMS = ("n_chars", "n_words", "n_sentences")
 _ROOTS = ("upper_share", "non_letter_share", "negation_share")
@@ -44,17 +46,18 @@ _CONSTANT = 1e-9
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Basis:
-    """Axes on which reviews of one product vary by one."""
+    """Axes on which reviews of one product vary by one, and do not depend on each other."""
 
-    mean: F64
+    chosen: I64
+    """Which of the reference's values it is made of."""
     axes: F64
-    """Centred values times this; columns are axes."""
+    """Shifts of those values times this; columns are axes."""
     between: F64
     """How much products vary, of each axis."""
 
-    def shift_of(self, values: F64) -> F64:
-        """Where the mean of rows lies on the axes."""
-        return np.asarray((values.mean(axis=0) - self.mean) @ self.axes)
+    def place(self, shift: F64) -> F64:
+        """Where a shift of all values lies on the axes."""
+        return np.asarray(shift[self.chosen] @ self.axes)
 
     @property
     def total(self) -> F64:
@@ -64,14 +67,10 @@ class Basis:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reference:
-    """Rows and axes."""
+    """Rows, and how they vary. Values are the columns of `names` on their scales, then the topics."""
 
     rows: pa.Table
     """Columns of `schema.REFERENCE`, those without a value left out."""
-    topics: Basis | None
-    """None where the rows have no topics."""
-    columns: Basis
-    """One axis a column of `names`."""
     names: tuple[str, ...]
     """Columns that can be judged."""
     left_out: Mapping[str, str]
@@ -79,47 +78,79 @@ class Reference:
     lows: F64
     highs: F64
     """Where the columns of `names` are cut."""
+    mean: F64
+    within: F64
+    """Covariance of the values of one product's reviews."""
+    between: F64
+    """Covariance of products."""
     spread: float
     """Sum of the squared shares of products in the rows; 1/n where every row is of another product."""
-    group_size: float
-    """Rows of the product that a row finds itself in, on average; 1 where products are not named."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @classmethod
     def of(cls, rows: pa.Table) -> "Reference":
-        """Compute the axes of rows with columns of `schema.REFERENCE` (those of the lens may be missing)."""
+        """Compute how rows vary; columns of `schema.REFERENCE` (those of the lens may be missing)."""
         left_out = {name: reason for name in COLUMNS if (reason := _why_not(rows, name))}
         names = tuple(name for name in COLUMNS if name not in left_out)
         rows = complete_rows(rows, names)
-        values = np.column_stack([values_of(rows, name) for name in names]) if names else np.zeros((len(rows), 0))
-        lows, highs = np.quantile(values, _QUANTILES, axis=0) if len(rows) and names else (np.zeros(0), np.zeros(0))
+        columns = np.column_stack([values_of(rows, name) for name in names]) if names else np.zeros((len(rows), 0))
+        lows, highs = np.quantile(columns, _QUANTILES, axis=0) if columns.size else (np.zeros(len(names)),) * 2
+        values = np.clip(columns, lows, highs)
+        if has_topics(rows):
+            values = np.hstack([values, topics_of(rows)])
         numbers = group_numbers(rows)
-        sizes = np.bincount(numbers, minlength=1).astype(np.float64)
-        n = max(len(rows), 1)
-        spread = float(np.square(sizes).sum()) / n**2
+        within, between = components(values, numbers)
         return cls(
             rows=rows,
-            topics=_joint(topics_of(rows), numbers) if has_topics(rows) else None,
-            columns=single(np.clip(values, lows, highs), numbers),
             names=names,
             left_out=left_out,
             lows=lows,
             highs=highs,
-            spread=spread,
-            group_size=spread * n,
+            mean=values.mean(axis=0) if len(values) else np.zeros(values.shape[1]),
+            within=within,
+            between=between,
+            spread=float(np.square(np.bincount(numbers, minlength=1) / max(len(rows), 1)).sum()),
         )
 
-    def column_values(self, rows: pa.Table, name: str) -> F64:
-        """A column of `names` on its scale, cut where the reference's ends."""
-        place = self.names.index(name)
-        return np.clip(values_of(rows, name), self.lows[place], self.highs[place])
+    @property
+    def n_topics(self) -> int:
+        """0 where the rows have no topics."""
+        return len(self.mean) - len(self.names)
+
+    @property
+    def group_size(self) -> float:
+        """Rows of the product that a row finds itself in, on average; 1 where products are not named."""
+        return self.spread * len(self.rows)
+
+    def means(self, rows: pa.Table, names: Sequence[str]) -> F64:
+        """Of rows that are complete in `names`, how far their mean lies from the reference's; not a number for other values."""
+        shift = np.full(len(self.mean), np.nan)
+        for place, name in enumerate(self.names):
+            if name in names:
+                shift[place] = np.clip(values_of(rows, name), self.lows[place], self.highs[place]).mean() - self.mean[place]
+        if self.n_topics and has_topics(rows):
+            shift[len(self.names) :] = topics_of(rows).mean(axis=0) - self.mean[len(self.names) :]
+        return shift
+
+    def single(self, names: Sequence[str]) -> Basis:
+        """An axis for each of these columns by itself."""
+        chosen = np.array([self.names.index(name) for name in names], np.int64)
+        within = np.maximum(np.diag(self.within)[chosen], np.finfo(float).tiny)
+        between = np.maximum(np.diag(self.between)[chosen], 0) / within
+        return Basis(chosen=chosen, axes=np.diag(1 / np.sqrt(within)), between=between)
+
+    def joint(self, names: Sequence[str], *, with_topics: bool) -> Basis:
+        """Axes of these columns, and of the topics, together."""
+        chosen = [self.names.index(name) for name in names]
+        return _joint(self, tuple(chosen + (list(range(len(self.names), len(self.mean))) if with_topics else [])))
 
     @cached_property
     def is_right(self) -> npt.NDArray[np.bool_]:
         """Of every row, whether the model's label is the one people gave."""
-        return np.asarray(self.rows["label"].to_numpy() == self.rows["true_label"].to_numpy(), np.bool_)
+        is_right = pc.equal(self.rows["label"], self.rows["true_label"])
+        return np.asarray(is_right.to_numpy(zero_copy_only=False), np.bool_)
 
     def split(self, share: float, *, seed: int) -> tuple["Reference", pa.Table]:
         """The reference of some products, and the rows of the others: quiet nights can be drawn from those.
@@ -134,15 +165,17 @@ class Reference:
         return Reference.of(self.rows.filter(pa.array(is_in))), self.rows.filter(pa.array(~is_in))
 
     def to_bytes(self) -> bytes:
-        """An Arrow IPC file of the rows, with the axes among its metadata."""
-        arrays: dict[str, Any] = {"lows": self.lows, "highs": self.highs, "numbers": np.array([self.spread, self.group_size])}
-        for name, basis in (("topics", self.topics), ("columns", self.columns)):
-            if basis is not None:
-                arrays |= {f"{name}_mean": basis.mean, f"{name}_axes": basis.axes, f"{name}_between": basis.between}
+        """An Arrow IPC file of the rows, with the rest among its metadata."""
         packed = io.BytesIO()
-        np.savez(packed, names=np.array(self.names), left_out=np.array(list(self.left_out.items())).reshape(-1, 2), **arrays)
+        np.savez(
+            packed,
+            names=np.array(self.names, np.str_),
+            left_out=np.array(list(self.left_out.items()), np.str_).reshape(-1, 2),
+            spread=np.array(self.spread),
+            **{name: getattr(self, name) for name in _ARRAYS},
+        )
         sink = pa.BufferOutputStream()
-        table = self.rows.replace_schema_metadata({_BASIS: packed.getvalue()})
+        table = self.rows.replace_schema_metadata({_REST: packed.getvalue()})
         with pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
         content: bytes = sink.getvalue().to_pybytes()
@@ -157,43 +190,30 @@ class Reference:
         """
         try:
             table = pa.ipc.open_file(pa.py_buffer(content)).read_all()
-            packed = np.load(io.BytesIO(table.schema.metadata[_BASIS]), allow_pickle=False)
-            return cls._unpack(table.replace_schema_metadata(None), packed)
-        except (pa.ArrowInvalid, KeyError, TypeError, ValueError, OSError) as error:
+            packed = np.load(io.BytesIO(table.schema.metadata[_REST]), allow_pickle=False)
+            return cls(
+                rows=table.replace_schema_metadata(None),
+                names=tuple(packed["names"].tolist()),
+                left_out=dict(packed["left_out"].tolist()),
+                spread=float(packed["spread"]),
+                **{name: packed[name] for name in _ARRAYS},
+            )
+        except (pa.ArrowInvalid, KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
             raise Permanent(
                 "reference of a model version",
-                expected="an Arrow IPC file with the axes of its columns",
+                expected="an Arrow IPC file with the covariances of its columns",
                 found=str(error),
                 remedy="train the model anew: a run of the DAG retrain_model",
             ) from error
-
-    @classmethod
-    def _unpack(cls, rows: pa.Table, packed: Mapping[str, Any]) -> "Reference":
-        found = {
-            name: Basis(mean=packed[f"{name}_mean"], axes=packed[f"{name}_axes"], between=packed[f"{name}_between"])
-            for name in ("topics", "columns")
-            if f"{name}_mean" in packed
-        }
-        return cls(
-            rows=rows,
-            topics=found.get("topics"),
-            columns=found["columns"],
-            names=tuple(packed["names"].tolist()),
-            left_out=dict(packed["left_out"].tolist()),
-            lows=packed["lows"],
-            highs=packed["highs"],
-            spread=float(packed["numbers"][0]),
-            group_size=float(packed["numbers"][1]),
-        )
 
 
 def values_of(rows: pa.Table, name: str) -> F64:
     """A column on the scale it is compared on; missing values are not a number."""
     if name == "is_positive":
-        return np.asarray(rows[schema.LABEL.name].to_numpy(zero_copy_only=False) == "positive", np.float64)
+        return np.asarray(pc.equal(rows[schema.LABEL.name], "positive").to_numpy(zero_copy_only=False), np.float64)
     values = np.asarray(rows[name].to_numpy(zero_copy_only=False), np.float64)
     if name in _LOGARITHMS:
-        return np.asarray(np.log1p(values))
+        return np.asarray(np.log1p(np.where(values > -1, values, np.nan)))
     return np.asarray(np.sqrt(np.maximum(values, 0))) if name in _ROOTS else values
 
 
@@ -248,28 +268,22 @@ def _why_not(rows: pa.Table, name: str) -> str:
     return f"constant in the reference ({values[0]:g})" if np.ptp(values) <= _CONSTANT else ""
 
 
-def _joint(values: F64, numbers: I64) -> Basis:
-    """Axes of columns together: within a product they vary by one and do not depend on each other."""
-    within, between = _components(values, numbers)
-    ridge = _RIDGE * np.trace(within) / len(within) + np.finfo(float).tiny
-    shares, axes = linalg.eigh(between, within + ridge * np.eye(len(within)))
-    return Basis(mean=values.mean(axis=0), axes=axes, between=np.maximum(shares, 0))
+@lru_cache(maxsize=16)
+def _joint(reference: Reference, chosen: tuple[int, ...]) -> Basis:
+    places = np.array(chosen, np.int64)
+    within, between = (part[np.ix_(places, places)] for part in (reference.within, reference.between))
+    # Columns are of very different sizes: brought to one they can be told from rounding.
+    units = np.sqrt(np.maximum(np.diag(within), np.finfo(float).tiny))
+    within, between = within / np.outer(units, units), between / np.outer(units, units)
+    shares, axes = linalg.eigh(between, within + _RIDGE * np.eye(len(within)))
+    return Basis(chosen=places, axes=axes / units[:, np.newaxis], between=np.maximum(shares, 0))
 
 
-def single(values: F64, numbers: I64) -> Basis:
-    """Axes of columns each by itself."""
-    mean = values.mean(axis=0) if len(values) else np.zeros(values.shape[1])
-    parts = [tuple(float(part[0, 0]) for part in _components(column[:, np.newaxis], numbers)) for column in values.T]
-    within = np.array([max(part[0], np.finfo(float).tiny) for part in parts])
-    between = np.array([max(part[1], 0.0) for part in parts])
-    return Basis(mean=mean, axes=np.diag(1 / np.sqrt(within)), between=between / within)
-
-
-def _components(values: F64, numbers: I64) -> tuple[F64, F64]:
+def components(values: F64, numbers: I64) -> tuple[F64, F64]:
     """Covariances within and between groups, by the analysis of variance (Donner 1986); without groups all is within."""
     n, sizes = len(values), np.bincount(numbers, minlength=1).astype(np.float64)
     k = len(sizes)
-    centred = values - values.mean(axis=0)
+    centred = values - values.mean(axis=0) if n else values
     if k in (1, n):
         return centred.T @ centred / max(n - 1, 1), np.zeros((values.shape[1],) * 2)
     sums = np.zeros((k, values.shape[1]))

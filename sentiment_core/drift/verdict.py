@@ -119,7 +119,7 @@ def _say_change(measured: Measurement, failed: Mapping[str, bool]) -> list[str]:
 def _say_what(measured: Measurement) -> str:
     foremost = _foremost(measured.columns)
     column = f"{foremost.name} moved by {abs(foremost.shift):.2f} standard deviations of a review"
-    if measured.p_topics is not None and (measured.p_columns is None or measured.p_topics <= measured.p_columns):
+    if measured.effect >= _SMALL_EFFECT:
         return f"what the reviews are about (effect {measured.effect:.2f}); of the columns, {column}"
     return column
 
@@ -140,6 +140,8 @@ def _percent(share: float) -> str:
 
 
 _LEAST_SHOWN = 0.0001
+_SMALL_EFFECT = 0.03
+"""Below, what reviews are about has hardly moved: quiet nights reach it."""
 
 
 def _left_out(reason: str) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def train(
     tell("making the reference for drift checks")
     weights = _weights(examples.train, policy.retrain.fresh_weight)
     lens, reference = make_reference(
-        estimator, _refit(estimator, found, seed), examples.train, examples.test, weights, policy.drift, seed=seed
+        estimator, _refit(estimator, found, seed), examples.train, examples.test, weights=weights, limits=policy.drift, seed=seed
     )
     return Candidate(
         estimator=estimator,

@@ -90,8 +90,8 @@ def _make(folder: Path, split: int) -> None:
         lambda texts, labels, weights: SentimentClassifier().fit(texts, labels, weights),
         inside,
         test,
-        np.ones(len(inside)),
-        policy().drift,
+        weights=np.ones(len(inside)),
+        limits=policy().drift,
         seed=split,
     )
     see = partial(_see, model, lens)
@@ -112,7 +112,7 @@ def _see(model: Any, lens: Any, reviews: pa.Table) -> pa.Table:
         "p_positive": probabilities[:, 1],
         "label": model.classes_[probabilities.argmax(axis=1)],
         "confidence": probabilities.max(axis=1),
-        "raw_confidence": probabilities.max(axis=1),
+        "known_confidence": probabilities.max(axis=1),
         "true_label": reviews["label"],
         "product_id": reviews["product_id"],
     }

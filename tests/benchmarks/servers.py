@@ -165,7 +165,7 @@ def _reference(estimator: Any, texts: Any) -> Any:
         "p_positive": probabilities[:, estimator.classes_.tolist().index("positive")],
         "label": labels,
         "confidence": probabilities.max(axis=1),
-        "raw_confidence": probabilities.max(axis=1),
+        "known_confidence": probabilities.max(axis=1),
         "true_label": labels,
         "product_id": pa.nulls(len(texts), pa.string()),
     }

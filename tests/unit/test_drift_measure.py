@@ -1,0 +1,310 @@
+"""Nights against a reference, out of rows that are drawn: what is quiet, what is found, what is put down to what."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentiment_core import schema
+from sentiment_core.drift.checks import COPIES, EVIDENCE, GIBBERISH, LABELLED_FALL, SURPRISE, checks, failures
+from sentiment_core.drift.history import History, Labels, Night, PastNight, Statistics
+from sentiment_core.drift.measure import measure
+from sentiment_core.drift.reference import Reference
+from sentiment_core.drift.verdict import conclude
+from sentiment_core.policy import read_policy
+
+LIMITS = replace(read_policy(Path(__file__).parents[2] / "include" / "policy.toml").drift, mode="threshold", min_reviews=50)
+N_TOPICS = 12
+FIRST = date(2026, 3, 2)
+NO_HISTORY = History()
+
+
+def draw(n, seed, *, shift=0.0, harm=0.0, n_products=None, positive=0.5, product_sigma=0.0):
+    """Reviews with columns of the reference; `shift` moves every topic, `harm` makes labels wrong and the model unsure."""
+    rng = np.random.default_rng(seed)
+    products = rng.integers(n_products, size=n) if n_products else np.arange(n)
+    own = rng.normal(0, product_sigma, (products.max() + 1, N_TOPICS))[products]
+    is_positive = rng.random(n) < positive
+    confidence = np.clip(rng.beta(8, 1.5, n) * 0.5 + 0.5 - harm, 0.5, 1)
+    is_right = rng.random(n) < confidence
+    label = np.where(is_right == is_positive, "positive", "negative")
+    n_words = rng.integers(40, 300, n)
+    columns = {
+        "p_positive": np.where(label == "positive", confidence, 1 - confidence),
+        "n_chars": n_words * 5,
+        "n_words": n_words,
+        "unknown_share": rng.random(n) / 20,
+        "upper_share": rng.random(n) / 20,
+        "non_letter_share": rng.random(n) / 10,
+        "label": label,
+        "confidence": confidence,
+        "known_confidence": confidence,
+        "true_label": np.where(is_positive, "positive", "negative"),
+        "product_id": pa.array([f"p{number}" for number in products] if n_products else [None] * n, pa.string()),
+        "surprise": rng.normal(7, 0.5, n) + rng.normal(0, 3, n) / np.sqrt(n_words),
+        "strange_share": rng.random(n) / 10,
+        "distinct_share": rng.normal(0.7, 0.05, n),
+        "negation_share": rng.random(n) / 30,
+        "n_sentences": n_words // 15,
+        "topics": list((rng.normal(0, 1, (n, N_TOPICS)) + own + shift + 0.2 * is_positive[:, np.newaxis]).astype(np.float32)),
+    }
+    return pa.table({name: columns[name] for name in schema.REFERENCE.names}).cast(schema.REFERENCE)
+
+
+REFERENCE = Reference.of(draw(8_000, 0))
+
+
+def night(rows, *, day=None, labels=None):
+    return Night(rows=rows, n=len(rows), window_date=day, labels=labels)
+
+
+def judge(rows, *, reference=REFERENCE, history=NO_HISTORY, limits=LIMITS, day=None, labels=None):
+    measured = measure(reference, night(rows, day=day, labels=labels), history=history, limits=limits)
+    failed = failures(checks(measured, limits))
+    return measured, conclude(measured, failed, limits), failed
+
+
+def past(days, *, verdict="quiet", n=1_000, seed=100, **how):
+    found = []
+    for back in range(days, 0, -1):
+        rows = draw(n, seed + back, **how)
+        measured, _, _ = judge(rows)
+        found.append(
+            PastNight(
+                window_date=FIRST - timedelta(days=back), n=n, verdict=verdict, p_value=measured.p_value, effect=measured.effect,
+                statistics=measured.statistics,
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def replaced(rows, name, values):
+    return rows.set_column(
+        rows.column_names.index(name), rows.schema.field(name), pa.array(values).cast(rows.schema.field(name).type)
+    )
+
+
+def test_a_reference_survives_its_bytes():
+    again = Reference.from_bytes(REFERENCE.to_bytes())
+    assert again.rows.equals(REFERENCE.rows)
+    assert (again.names, again.left_out, again.spread) == (REFERENCE.names, REFERENCE.left_out, REFERENCE.spread)
+    rows = draw(500, 1)
+    assert judge(rows, reference=again)[0] == judge(rows)[0]
+
+
+def test_quiet_nights_have_p_values_that_are_not_too_small():
+    p_values = [judge(draw(600, seed))[0].p_value for seed in range(200, 320)]
+    assert np.mean(np.array(p_values) < 0.1) < 0.2
+    assert min(p_values) > 1e-4
+
+
+def test_reviews_of_few_products_are_no_alarm():
+    """Products differ by as much as reviews do; thirty of them make a night."""
+    grouped = Reference.of(draw(6_000, 1, n_products=800, product_sigma=1.0))
+    measured = [judge(draw(600, seed, n_products=30, product_sigma=1.0), reference=grouped)[0] for seed in range(400, 440)]
+    assert np.mean([item.p_value < 0.01 for item in measured]) <= 0.05
+    blind = Reference.of(draw(6_000, 1, product_sigma=1.0))
+    alarms = [
+        judge(draw(600, seed, n_products=30, product_sigma=1.0), reference=blind)[0].p_value < 0.01 for seed in range(400, 440)
+    ]
+    assert np.mean(alarms) > 0.5
+
+
+def test_the_order_of_rows_does_not_matter():
+    rows = draw(700, 5, shift=0.1)
+    shuffled = rows.take(pa.array(np.random.default_rng(0).permutation(len(rows))))
+    one, other = judge(rows)[0], judge(shuffled)[0]
+    assert one.p_value == pytest.approx(other.p_value)
+    assert one.effect == pytest.approx(other.effect)
+
+
+def test_a_shift_is_found_and_its_size_does_not_grow_with_the_night():
+    sizes = [judge(draw(n, 7, shift=0.2))[0].effect for n in (1_000, 4_000, 16_000)]
+    assert judge(draw(1_000, 7, shift=0.2))[1].verdict == "warn"
+    assert sizes == pytest.approx([N_TOPICS * 0.04] * 3, rel=0.35)
+
+
+def test_harm_beside_a_shift_is_what_makes_a_retrain():
+    assert judge(draw(2_000, 8, shift=0.3))[1].verdict == "warn"
+    measured, verdict, _ = judge(draw(2_000, 8, shift=0.3, harm=0.1))
+    assert verdict.verdict == "retrain"
+    assert measured.estimate.fall > 0.05
+    assert "a retrain is due" in verdict.sentence
+
+
+def test_harm_without_another_kind_of_reviews_is_no_retrain():
+    _, verdict, _ = judge(draw(2_000, 9, harm=0.1))
+    assert verdict.verdict == "warn"
+
+
+def test_another_mood_is_a_warning_and_is_said():
+    measured, verdict, _ = judge(draw(2_000, 10, positive=0.8))
+    assert verdict.verdict == "warn"
+    assert measured.mood.share == pytest.approx(0.8, abs=0.05)
+    assert measured.effect_beyond_mood < measured.effect / 2
+    assert "positive, against 51 % before" in verdict.sentence
+
+
+def test_estimated_accuracy_is_right_without_labels():
+    for seed, harm in ((11, 0.0), (12, 0.05), (13, 0.1)):
+        rows = draw(4_000, seed, harm=harm)
+        truth = np.mean(rows["label"].to_numpy() == rows["true_label"].to_numpy())
+        estimate = judge(rows, limits=replace(LIMITS, fall_factor=1.0))[0].estimate
+        assert abs(estimate.accuracy - truth) < 4 * estimate.sigma
+
+
+@pytest.mark.parametrize(("kind", "name"), [("gibberish", GIBBERISH), ("copies", COPIES)])
+def test_a_tenth_of_garbage_pages_a_person_and_never_retrains(kind, name):
+    rows, garbage = draw(1_800, 14), draw(200, 15, harm=0.5)
+    if kind == "gibberish":
+        garbage = replaced(garbage, "surprise", np.full(200, 12.0))
+    else:
+        garbage = replaced(garbage, "topics", [np.arange(N_TOPICS, dtype=np.float32)] * 200)
+    _, verdict, failed = judge(pa.concat_tables([rows, garbage]))
+    assert verdict.verdict == "quarantine"
+    assert failed[name]
+
+
+def test_a_lasting_shift_too_small_for_one_night_is_found_within_ten():
+    shifted = past(10, shift=0.05, n=1_500)
+    _, verdict, failed = judge(draw(1_500, 16, shift=0.05), day=FIRST, history=History(nights=shifted))
+    assert not failed[SURPRISE]
+    assert failed[EVIDENCE]
+    assert verdict.verdict == "warn"
+    assert "moved together" in verdict.sentence
+
+
+def test_evidence_stays_small_on_quiet_nights():
+    nights = past(21)
+    assert judge(draw(1_000, 17), day=FIRST, history=History(nights=nights))[0].evidence < 100
+
+
+def test_mode_evidence_waits_for_a_second_night_for_labels_and_for_the_last_retrain():
+    limits = replace(LIMITS, mode="evidence")
+    rows = draw(2_000, 18, shift=0.3, harm=0.1)
+    before = past(1, shift=0.3)
+    enough = History(nights=before, n_new_labels=500)
+    told = [
+        judge(rows, day=FIRST, limits=limits, history=history)[1]
+        for history in (
+            History(),
+            History(nights=before),
+            replace(enough, retrained_on=FIRST - timedelta(days=2)),
+            enough,
+            replace(enough, retrained_on=FIRST - timedelta(days=9)),
+        )
+    ]
+    assert [verdict.verdict for verdict in told] == ["warn", "warn", "warn", "retrain", "retrain"]
+    assert "another night like it" in told[0].sentence
+    assert "300 new labels (0 have arrived)" in told[1].sentence
+    assert "7 nights after the last one" in told[2].sentence
+
+
+def test_labels_of_several_nights_count_together():
+    labels = Labels(n=150, n_right=115)
+    alone, together = (
+        judge(draw(1_000, 19), day=FIRST, labels=labels, history=History(nights=nights))[0]
+        for nights in ((), tuple(replace(item, labels=labels) for item in past(2)))
+    )
+    assert together.labels_p < alone.labels_p
+    _, verdict, failed = judge(draw(1_000, 19), labels=Labels(n=800, n_right=600))
+    assert failed[LABELLED_FALL]
+    assert verdict.verdict == "warn"
+    assert verdict.labelled_accuracy == 0.75
+
+
+def test_quiet_nights_teach_a_weekday():
+    """Every Monday the topics lie elsewhere; after two months that is what a Monday looks like."""
+    nights = []
+    for back in range(70, 0, -1):
+        day = FIRST - timedelta(days=back)
+        rows = draw(1_000, 500 + back, shift=0.07 if day.weekday() == FIRST.weekday() else 0.0)
+        nights.append(
+            PastNight(
+                window_date=day, n=1_000, verdict="quiet", p_value=0.5, effect=0.0, statistics=judge(rows)[0].statistics
+            )
+        )  # fmt: skip
+    monday = draw(1_000, 20, shift=0.07)
+    untaught, taught = (judge(monday, day=FIRST, history=History(nights=known))[0] for known in ((), tuple(nights)))
+    assert taught.n_quiet_nights == sum(back >= 14 for back in range(70, 0, -1))
+    assert taught.p_value > 10 * untaught.p_value
+    tuesday = judge(draw(1_000, 21, shift=0.2), day=FIRST + timedelta(days=1), history=History(nights=tuple(nights)))[1]
+    assert tuesday.verdict == "warn"
+
+
+def test_nights_that_were_not_quiet_teach_nothing():
+    assert judge(draw(500, 22), day=FIRST, history=History(nights=past(60, verdict="warn")))[0].n_quiet_nights == 0
+
+
+def test_a_model_without_a_reference_says_how_to_make_one():
+    _, verdict, failed = judge(draw(500, 23), reference=None)
+    assert (verdict.verdict, failed) == ("too_few", {})
+    assert "retrain_model" in verdict.sentence
+
+
+@pytest.mark.parametrize("n", [0, 1, 49])
+def test_few_reviews_are_too_few(n):
+    measured, verdict, _ = judge(draw(max(n, 1), 24).slice(0, n))
+    assert verdict.verdict == "too_few"
+    assert verdict.n == n
+    assert measured.statistics is None
+
+
+@pytest.mark.parametrize("name", ["surprise", "n_words", "upper_share"])
+def test_a_column_without_values_is_named_and_left_out(name):
+    rows = replaced(draw(1_000, 25), name, [None] * 1_000)
+    measured, verdict, _ = judge(rows)
+    assert measured.left_out == {name: "100% of its values tonight are missing"}
+    assert f"Left out: {name}" in verdict.sentence
+    assert {column.name for column in measured.columns} == set(REFERENCE.names) - {name}
+
+
+def test_a_column_that_is_constant_in_the_reference_is_left_out():
+    reference = Reference.of(replaced(REFERENCE.rows, "upper_share", np.zeros(len(REFERENCE.rows))))
+    measured, verdict, _ = judge(draw(1_000, 26), reference=reference)
+    assert "constant in the reference" in measured.left_out["upper_share"]
+    assert verdict.verdict == "quiet"
+
+
+def test_a_night_that_no_lens_has_seen_is_judged_by_what_there_is():
+    rows = draw(1_000, 27)
+    for name in schema.LENS_COLUMNS:
+        rows = replaced(rows, name, pa.nulls(len(rows), rows.schema.field(name).type))
+    measured, verdict, _ = judge(rows)
+    assert measured.effect == 0
+    assert verdict.verdict == "quiet"
+    assert set(schema.LENS_COLUMNS) - {"topics"} <= set(measured.left_out)
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_no_missing_value_ever_reaches_a_check(data):
+    rows = draw(300, 28)
+    for name in data.draw(st.lists(st.sampled_from(["surprise", "p_positive", "n_words", "strange_share"]), unique=True)):
+        values = np.array(rows[name].to_numpy(), np.float64)
+        values[data.draw(st.lists(st.integers(0, 299), max_size=300))] = data.draw(st.sampled_from([np.nan, np.inf, -np.inf]))
+        field = pa.field(name, pa.float64())
+        rows = rows.set_column(rows.column_names.index(name), field, pa.array(values))
+    measured, verdict, _ = judge(rows)
+    assert all(np.isfinite((check.value, check.limit)).all() for check in checks(measured, LIMITS))
+    assert verdict.verdict in ("quiet", "too_few", "warn")
+
+
+def test_statistics_survive_json():
+    statistics = judge(draw(300, 29))[0].statistics
+    again = Statistics.from_json(statistics.to_json())
+    assert again.columns == pytest.approx(dict(statistics.columns), abs=1e-5)
+    assert again.topics == pytest.approx(statistics.topics, abs=1e-5)
+
+
+def test_splitting_keeps_products_together():
+    grouped = Reference.of(draw(2_000, 30, n_products=200))
+    part, others = grouped.split(0.5, seed=1)
+    inside = set(part.rows["product_id"].to_pylist())
+    assert len(part) + len(others) == 2_000
+    assert not inside & set(others["product_id"].to_pylist())
