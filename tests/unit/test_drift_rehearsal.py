@@ -48,6 +48,7 @@ def reviews(n, *, seed, is_foreign=False):
         {
             "p_positive": p_positive,
             "confidence": np.maximum(p_positive, 1 - p_positive),
+            "raw_confidence": np.maximum(p_positive, 1 - p_positive),
             "n_chars": np.exp(draw.normal(6, 0.7, n)).astype(np.int32),
             "n_words": np.exp(draw.normal(5, 0.7, n)).astype(np.int32),
             "n_sentences": draw.poisson(9, n).astype(np.int32),
