@@ -63,6 +63,7 @@ class Asked:
     n_nights: int
     n_reviews: int
     labelled_share: float
+    is_clustered: bool
 
 
 def judge_file(services: Services, path: Path, *, model: str, report_dir: Path | None, tell: Tell) -> dict[str, Any]:
@@ -183,6 +184,7 @@ def rehearse_years(services: Services, asked: Asked, *, tell: Tell) -> dict[str,
         "model_version": opened.ref.version,
         "nights_a_year": asked.n_nights,
         "n_reviews": asked.n_reviews,
+        "is_clustered": asked.is_clustered,
         "years": told,
         "a_year": {name: asdict(rate([year[name] for year in told])) for name in ("warn", "retrain", "retrains", "quarantine")},
         "alarm_share": asdict(share(n_alarms, asked.n_years * asked.n_nights)),
@@ -213,7 +215,8 @@ class _Year:
             return list(
                 quiet_year(
                     self.reference, self.policy, year=self.year, first=self.first, n_nights=asked.n_nights,
-                    n_reviews=asked.n_reviews, labelled_share=asked.labelled_share, planted=self.planted,
+                    n_reviews=asked.n_reviews, labelled_share=asked.labelled_share,
+                    is_clustered=asked.is_clustered, planted=self.planted,
                 )
             )  # fmt: skip
 
