@@ -10,7 +10,7 @@ MAKEFLAGS += --no-print-directory
 .PHONY: help set-up demo up down status test soak faults bench lint lock clean
 
 help:
-	@echo 'make demo     set everything up and play five nights through Airflow (REVIEWS=DIR: with real reviews)'
+	@echo 'make demo     set everything up and play six nights through Airflow (REVIEWS=DIR: with real reviews)'
 	@echo 'make up       start the embedded stack     make status   look at it     make down   stop it'
 	@echo 'make test     all tests                    make lint     format, types, layers'
 	@echo 'make soak     histories of nights, crashes and rewrites against a model, until Ctrl-C (SECONDS=600: so long)'

@@ -129,7 +129,7 @@ class DriftVerdict:
     labelled_accuracy: float | None
     """Accuracy on the night's reviews whose labels have arrived; in [0, 1]."""
     columns: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By column: statistic, score, threshold, p_value, is_drifted."""
+    """By column: statistic, score, p_value, shift, is_drifted and both means; or left_out, why it was not judged."""
     sentence: str = ""
     """The verdict in words, for a person."""
 

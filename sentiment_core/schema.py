@@ -298,7 +298,9 @@ DRIFT_CHECKS = Relation(
         Field("effect", "double precision", "Size of the largest change, on a scale that does not grow with n", nullable=True),
         Field("estimated_accuracy", "double precision", "Accuracy expected from the model's own probabilities", nullable=True),
         Field("labelled_accuracy", "double precision", "Accuracy on the reviews whose labels have arrived", nullable=True),
-        Field("columns", "jsonb", "By column: statistic, score, threshold, p_value, is_drifted"),
+        Field(
+            "columns", "jsonb", "By column: score (standard errors), shift, p_value, is_drifted, means; or why it was left out"
+        ),
         Field("sentence", "text", "The verdict in words"),
         Field("report_url", "text", "Where the HTML report lies: s3://bucket/reports/...", nullable=True),
         Field("run_id", "text", "Run that made the check", nullable=True),

@@ -1,4 +1,4 @@
-"""`sentiment demo`: five nights through real Airflow runs, with drift, a retrain and a promotion, told as a story.
+"""`sentiment demo`: six nights through real Airflow runs, with drift, a retrain and a promotion, told as a story.
 
 It delivers reviews, triggers DAG runs over REST and watches; everything else is done by the machine itself. At the
 end it counts what was delivered, by reading the files again in its own naive way, and compares that with the table.
@@ -42,7 +42,7 @@ def demo(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sample and of the split into nights.")] = 1,
 ) -> None:
-    """Set up the stack and run five nights through Airflow: score, drift, retrain, promote."""
+    """Set up the stack and run six nights through Airflow: score, drift, retrain, promote."""
     from sentiment_core.cli.stack import bring_up
 
     started = time.monotonic()

@@ -130,6 +130,7 @@ def rehearse(
     n_nights: Annotated[int, typer.Option("--nights", min=2, help="Nights of a simulated year.")] = 365,
     n_reviews: Annotated[int, typer.Option("--reviews", min=1, help="Reviews of a simulated night.")] = 2_000,
     labelled: Annotated[float, typer.Option("--labelled", min=0, max=1, help="Share of them whose label arrives.")] = 0.2,
+    clustered: Annotated[bool, typer.Option("--clustered", help="All reviews of a product come in one simulated night.")] = False,
     inject: Annotated[
         list[str] | None,
         typer.Option("--inject", metavar="SPEC", help="Plant drift: domain=FILE,share=.1,from=D[,ramp=NIGHTS]; repeatable."),
@@ -147,7 +148,7 @@ def rehearse(
     services = Services(load_settings())
     asked = rehearsing.Asked(
         policy_path=policy, folder=folder, first=first, last=last, model=model, injections=tuple(injections),
-        n_years=quiet_years or 0, n_nights=n_nights, n_reviews=n_reviews, labelled_share=labelled,
+        n_years=quiet_years or 0, n_nights=n_nights, n_reviews=n_reviews, labelled_share=labelled, is_clustered=clustered,
     )  # fmt: skip
     with _shown() as tell:
         found = (

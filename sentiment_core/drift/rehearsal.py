@@ -144,9 +144,16 @@ def labels_of(rows: pa.Table) -> Labels | None:
 
 
 def quiet_nights(
-    rows: pa.Table, *, first: date, n_nights: int, n_reviews: int, labelled_share: float, rng: np.random.Generator
+    rows: pa.Table,
+    *,
+    first: date,
+    n_nights: int,
+    n_reviews: int,
+    labelled_share: float,
+    is_clustered: bool,
+    rng: np.random.Generator,
 ) -> Iterator[Night]:
-    """Nights of reviews that have not drifted, product by product: the reviews of a product come in the same night.
+    """Nights of reviews that have not drifted.
 
     Args:
         rows: reviews of products that are not in the reference, with `true_label`.
@@ -154,12 +161,10 @@ def quiet_nights(
         n_nights: how many.
         n_reviews: reviews of each; where there are fewer rows, all of them.
         labelled_share: share of them whose label arrives.
+        is_clustered: all reviews of a product come in one night, so that a night is about few products.
         rng: source of chance.
     """
-    numbers = group_numbers(rows)
-    order = np.argsort(numbers, kind="stable")
-    ends = np.cumsum(np.bincount(numbers))
-    members = np.split(order, ends[:-1])
+    members = _by_product(rows) if is_clustered else [np.arange(len(rows))]
     for later in range(n_nights):
         night = rows.take(pa.array(_draw(members, n_reviews, rng)))
         night = _forget_labels(night, labelled_share, rng)
@@ -175,6 +180,7 @@ def quiet_year(
     n_nights: int,
     n_reviews: int,
     labelled_share: float,
+    is_clustered: bool,
     planted: Sequence[Planted] = (),
 ) -> Iterator[Rehearsed]:
     """A year of nights that have not drifted but for what is planted; the same arguments give the same nights.
@@ -186,7 +192,15 @@ def quiet_year(
     judged, rows = reference.split(0.5, seed=year)
     rng = np.random.default_rng((year, n_reviews))
     rehearsal = Rehearsal(reference=judged, policy=policy)
-    nights = quiet_nights(rows, first=first, n_nights=n_nights, n_reviews=n_reviews, labelled_share=labelled_share, rng=rng)
+    nights = quiet_nights(
+        rows,
+        first=first,
+        n_nights=n_nights,
+        n_reviews=n_reviews,
+        labelled_share=labelled_share,
+        is_clustered=is_clustered,
+        rng=rng,
+    )
     for night in nights:
         mixed, share = with_planted(night, planted, seed=year)
         yield rehearsal.play(mixed, planted_share=share)
@@ -276,13 +290,18 @@ def _forget_labels(rows: pa.Table, share: float, rng: np.random.Generator) -> pa
     return rows.set_column(rows.column_names.index(TRUE_LABEL), TRUE_LABEL, kept)
 
 
+def _by_product(rows: pa.Table) -> list[Places]:
+    numbers = group_numbers(rows)
+    return np.split(np.argsort(numbers, kind="stable"), np.cumsum(np.bincount(numbers))[:-1])
+
+
 def _draw(members: Sequence[Places], n: int, rng: np.random.Generator) -> Places:
-    """So many rows of products in any order, the last product's cut."""
+    """So many rows of groups in any order, chosen at random from the last one."""
     taken: list[Places] = []
     n_taken = 0
-    for product in rng.permutation(len(members)):
+    for group in rng.permutation(len(members)):
         if n_taken >= n:
             break
-        taken.append(members[product][: n - n_taken])
+        taken.append(rng.permutation(members[group])[: n - n_taken])
         n_taken += len(taken[-1])
     return np.concatenate(taken)

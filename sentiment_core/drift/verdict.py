@@ -60,7 +60,8 @@ def _weigh(measured: Measurement, failed: Mapping[str, bool], limits: Drift) -> 
         missing = _what_is_missing(measured, limits)
         if not missing:
             return "retrain", [*reasons, "The model gets these reviews wrong more often: a retrain is due."]
-        reasons.append(f"The model gets these reviews wrong more often; a retrain waits for {' and '.join(missing)}.")
+        # Of plausible reviews, so this is drift, whatever else has come: another domain's words are rare ones too.
+        return "warn", [*reasons, f"The model gets these reviews wrong more often; a retrain waits for {' and '.join(missing)}."]
     if failed[named.GIBBERISH] or failed[named.COPIES]:
         return "quarantine", [*reasons, "Somebody has to look at these reviews; nothing is learnt from them."]
     if not is_harmful:

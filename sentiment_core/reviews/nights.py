@@ -26,19 +26,20 @@ class Sizes:
 
     The first mixed night is the large one: when the second sets off the retrain, only its labels have come. With a
     thousand of them a model's gain on another domain (six points on real reviews) passes the promotion's test nearly
-    always; with half as many every second candidate is held.
+    always; with half as many every second candidate is held. As many of either domain are labelled: what is labelled is
+    what the new model's nights are compared with, and the last night is to look like it.
     """
 
     n_training: int = 9_000
     n_quiet: int = 1_500
-    n_mixed: tuple[int, ...] = (2_800, 1_200)
+    n_mixed: tuple[int, ...] = (2_800, 1_200, 1_100)
     """Half of each is foreign."""
-    foreign_labelled_share: tuple[float, ...] = (0.9, 0.5)
-    base_labelled_share: float = 0.04
+    labelled_share: tuple[float, ...] = (0.8, 0.5, 0.0)
+    """Of each of them."""
 
 
 # Below this a part is no demonstration: drift checks want 200 reviews, a retrain 200 labels, a promotion 50 held out.
-MIN_SIZES = Sizes(n_training=800, n_quiet=250, n_mixed=(640, 250))
+MIN_SIZES = Sizes(n_training=800, n_quiet=250, n_mixed=(640, 250, 250))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,13 +201,12 @@ def _play(
         nights.append(Night(date=day, deliveries=deliver(rows, day, rng), labels=None, is_mixed=False))
     for number, half in enumerate(_half(sizes.n_mixed)):
         ours, theirs = [next(base) for _ in range(half)], [next(foreign) for _ in range(half)]
-        share = _padded_shares(sizes.foreign_labelled_share, number)
-        labelled = theirs[: round(share * half)] + ours[: round(sizes.base_labelled_share * half)]
+        n_labelled = round(_padded_shares(sizes.labelled_share, number) * half)
         day = first + timedelta(days=n_quiet_nights + number)
         rows = rng.sample(ours + theirs, k=2 * half)
-        nights.append(
-            Night(date=day, deliveries=deliver(rows, day, rng), labels=deliver_labels(labelled, day, rng), is_mixed=True)
-        )
+        deliveries = deliver(rows, day, rng)
+        labels = deliver_labels(theirs[:n_labelled] + ours[:n_labelled], day, rng) if n_labelled else None
+        nights.append(Night(date=day, deliveries=deliveries, labels=labels, is_mixed=True))
     return tuple(nights)
 
 

@@ -4,8 +4,10 @@ Here nights are fetched, from PostgreSQL, from files or out of a reference, and 
 night is judged is the business of `drift`; what is shown, the command line's.
 """
 
+import multiprocessing
 import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from sentiment_core.errors import Permanent
+from sentiment_core.pipeline import n_cores
 from sentiment_core.policy import Policy, read_policy
 from sentiment_core.stages.services import Services
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     from sentiment_core.domain import DriftVerdict, ReviewBatch
     from sentiment_core.drift.history import Night
+    from sentiment_core.drift.reference import Reference
     from sentiment_core.drift.rehearsal import Planted, Rehearsed
 
 Tell = Callable[[str], None]
@@ -31,6 +35,8 @@ _AWAY_FROM_THE_START = 30
 """Nights of a simulated year before drift comes in where no date is named: by then the past has taught what is usual."""
 _NO_DAY = date(1970, 1, 1)
 _FIVE = 5
+_WORTH_PROCESSES = 200
+"""Simulated nights from which on other processes are started: that takes two seconds, a night a twentieth of one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +63,7 @@ class Asked:
     n_nights: int
     n_reviews: int
     labelled_share: float
+    is_clustered: bool
 
 
 def judge_file(services: Services, path: Path, *, model: str, report_dir: Path | None, tell: Tell) -> dict[str, Any]:
@@ -145,7 +152,7 @@ def replay(services: Services, asked: Asked, *, tell: Tell) -> dict[str, Any]:
 
 def rehearse_years(services: Services, asked: Asked, *, tell: Tell) -> dict[str, Any]:
     """Years of nights out of the reference, and what a policy makes of them, with intervals."""
-    from sentiment_core.drift.rehearsal import quiet_year, rate, share
+    from sentiment_core.drift.rehearsal import rate, share
 
     policy, path = _policy(services, asked)
     opened = _open(services, asked.model)
@@ -161,16 +168,14 @@ def rehearse_years(services: Services, asked: Asked, *, tell: Tell) -> dict[str,
     first = asked.first or date(datetime.now(UTC).year, 1, 1)
     planted = _planted(services, opened, asked, first + timedelta(days=_AWAY_FROM_THE_START), tell)
     years: list[list[Rehearsed]] = []
-    for year in range(asked.n_years):
-        played: list[Rehearsed] = []
-        nights = quiet_year(
-            opened.reference, policy, year=year, first=first, n_nights=asked.n_nights, n_reviews=asked.n_reviews,
-            labelled_share=asked.labelled_share, planted=planted,
-        )  # fmt: skip
-        for night in nights:
-            played.append(night)
-            tell(f"year {year + 1} of {asked.n_years}: {night.window_date}")
+    jobs = [
+        _Year(reference=opened.reference, policy=policy, year=year, first=first, asked=asked, planted=tuple(planted))
+        for year in range(asked.n_years)
+    ]
+    tell(f"0 of {asked.n_years} years")
+    for played in _side_by_side(jobs):
         years.append(played)
+        tell(f"{len(years)} of {asked.n_years} years")
     told = [_year(played) for played in years]
     n_alarms = sum(year["warn"] + year["retrain"] + year["quarantine"] for year in told)
     return {
@@ -179,6 +184,7 @@ def rehearse_years(services: Services, asked: Asked, *, tell: Tell) -> dict[str,
         "model_version": opened.ref.version,
         "nights_a_year": asked.n_nights,
         "n_reviews": asked.n_reviews,
+        "is_clustered": asked.is_clustered,
         "years": told,
         "a_year": {name: asdict(rate([year[name] for year in told])) for name in ("warn", "retrain", "retrains", "quarantine")},
         "alarm_share": asdict(share(n_alarms, asked.n_years * asked.n_nights)),
@@ -186,6 +192,44 @@ def rehearse_years(services: Services, asked: Asked, *, tell: Tell) -> dict[str,
         "note": "Half of the reference's products were the reference, the nights came from the others: of a reference half as large, "
         "and from the same few thousand reviews again and again, so that more alarms are counted than there would be.",
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Year:
+    """A year to simulate, with all that a process of its own needs."""
+
+    reference: "Reference"
+    policy: Policy
+    year: int
+    first: date
+    asked: Asked
+    planted: "tuple[Planted, ...]"
+
+    def play(self) -> "list[Rehearsed]":
+        from threadpoolctl import threadpool_limits
+
+        from sentiment_core.drift.rehearsal import quiet_year
+
+        asked = self.asked
+        with threadpool_limits(1):  # years run side by side: threads of their own would only wait for each other
+            return list(
+                quiet_year(
+                    self.reference, self.policy, year=self.year, first=self.first, n_nights=asked.n_nights,
+                    n_reviews=asked.n_reviews, labelled_share=asked.labelled_share,
+                    is_clustered=asked.is_clustered, planted=self.planted,
+                )
+            )  # fmt: skip
+
+
+def _side_by_side(jobs: Sequence[_Year]) -> "Iterator[list[Rehearsed]]":
+    """The years in order, as many at once as there are cores."""
+    n_processes = min(n_cores(), len(jobs))
+    n_nights = sum(job.asked.n_nights for job in jobs)
+    if n_processes == 1 or n_nights < _WORTH_PROCESSES:
+        yield from (job.play() for job in jobs)
+        return
+    with ProcessPoolExecutor(n_processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_Year.play, jobs)
 
 
 def read_rows(services: Services, model: Any, path: Path, tell: Tell) -> tuple["pa.Table", int]:

@@ -117,26 +117,25 @@ def test_every_verdict_has_a_word_and_a_shape_of_its_own(visitor, seen):
 
 
 def test_evidentlys_own_report_is_drawn_in_its_sandbox(visitor, seen):
+    from sentiment_core.drift.history import History
+    from sentiment_core.drift.history import Night as DriftNight
+    from sentiment_core.drift.reference import Reference
     from sentiment_core.policy import read_policy
     from sentiment_core.reports import judge
 
-    policy = read_policy(Path(__file__).resolve().parents[2] / "include" / "policy.toml").drift
-    verdict, report = judge(
-        reviews(0.8, seed=1),
-        reviews(0.5, seed=2),
-        n=1500,
-        labelled_accuracy=None,
-        policy=policy,
+    judged = judge(
+        Reference.of(reviews(0.8, seed=1)),
+        DriftNight(rows=reviews(0.5, seed=2), n=1500, window_date=NIGHT),
+        history=History(),
+        limits=read_policy(Path(__file__).resolve().parents[2] / "include" / "policy.toml").drift,
         title="A night",
         model_version=1,
     )
-    seen.s3.put_object(Bucket="pages", Key=f"reports/date={NIGHT}/check-1000.html", Body=report)
+    seen.s3.put_object(Bucket="pages", Key=f"reports/date={NIGHT}/check-1000.html", Body=judged.page)
     visitor.open(f"{seen.base_url}/sentiment/reports/1000")
-    drawn = visitor.wait(
-        "document.querySelectorAll('.js-plotly-plot').length || document.body.innerText.includes('Drifted Columns')"
-    )
-    assert drawn
-    assert verdict.sentence in visitor.ask("document.body.innerText")
+    assert visitor.wait("document.querySelectorAll('.js-plotly-plot').length")
+    assert judged.verdict.sentence in visitor.ask("document.body.innerText")
+    assert visitor.ask("document.querySelectorAll('.verdict rect.bar').length") > 0
 
 
 def reviews(positive_share, *, seed):
@@ -147,9 +146,12 @@ def reviews(positive_share, *, seed):
     shares = {
         name: pa.array(random.random(n) * 0.1, pa.float32()) for name in ("unknown_share", "upper_share", "non_letter_share")
     }
+    confidence = 0.9 + random.normal(0, 0.03, n)
     return pa.table(
         {
             "p_positive": np.where(label == "positive", 0.9, 0.1) + random.normal(0, 0.03, n),
+            "confidence": confidence,
+            "raw_confidence": confidence,
             "n_chars": pa.array(random.poisson(400, n), pa.int32()),
             "n_words": pa.array(random.poisson(80, n), pa.int32()),
             **shares,

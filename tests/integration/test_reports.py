@@ -45,6 +45,7 @@ def reviews(n, *, seed, foreign_share=0.0):
             "text_excerpt": [SECRET] * n,
             "p_positive": p_positive,
             "confidence": np.maximum(p_positive, 1 - p_positive),
+            "raw_confidence": np.maximum(p_positive, 1 - p_positive),
             "n_chars": np.exp(draw.normal(7 - 1.4 * is_foreign, 0.7)).astype(np.int32),
             "n_words": np.exp(draw.normal(5.3 - 1.4 * is_foreign, 0.7)).astype(np.int32),
             "n_sentences": draw.poisson(9, n).astype(np.int32),

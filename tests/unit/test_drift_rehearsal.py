@@ -48,6 +48,7 @@ def reviews(n, *, seed, is_foreign=False):
         {
             "p_positive": p_positive,
             "confidence": np.maximum(p_positive, 1 - p_positive),
+            "raw_confidence": np.maximum(p_positive, 1 - p_positive),
             "n_chars": np.exp(draw.normal(6, 0.7, n)).astype(np.int32),
             "n_words": np.exp(draw.normal(5, 0.7, n)).astype(np.int32),
             "n_sentences": draw.poisson(9, n).astype(np.int32),
@@ -84,7 +85,7 @@ def play(policy, n_nights=12, **more):
     rehearsal = Rehearsal(reference=REFERENCE, policy=policy)
     drift = [planted(**more)]
     rng = np.random.default_rng(5)
-    nights = quiet_nights(OWN, first=DAY, n_nights=n_nights, n_reviews=900, labelled_share=0.3, rng=rng)
+    nights = quiet_nights(OWN, first=DAY, n_nights=n_nights, n_reviews=900, labelled_share=0.3, is_clustered=True, rng=rng)
     played = []
     for one in nights:
         mixed, part = with_planted(one, drift, seed=7)
@@ -154,7 +155,7 @@ def test_a_simulated_year_is_repeatable_and_its_years_differ():
         return [
             one.verdict.p_value
             for one in quiet_year(
-                REFERENCE, POLICY, year=number, first=DAY, n_nights=5, n_reviews=500, labelled_share=0.2
+                REFERENCE, POLICY, year=number, first=DAY, n_nights=5, n_reviews=500, labelled_share=0.2, is_clustered=False
             )
         ]  # fmt: skip
 
@@ -162,11 +163,12 @@ def test_a_simulated_year_is_repeatable_and_its_years_differ():
     assert year(1) != year(2)
 
 
-def test_simulated_nights_are_of_products_that_the_reference_does_not_hold():
+@pytest.mark.parametrize("is_clustered", [True, False])
+def test_simulated_nights_are_of_products_that_the_reference_does_not_hold(is_clustered):
     judged, rows = REFERENCE.split(0.5, seed=0)
     inside = set(judged.rows["product_id"].to_pylist())
     rng = np.random.default_rng(0)
-    for one in quiet_nights(rows, first=DAY, n_nights=3, n_reviews=700, labelled_share=0.2, rng=rng):
+    for one in quiet_nights(rows, first=DAY, n_nights=3, n_reviews=700, labelled_share=0.2, is_clustered=is_clustered, rng=rng):
         assert one.n == len(one.rows) == 700
         assert not inside & set(one.rows["product_id"].to_pylist())
         assert one.labels.n == pytest.approx(140, abs=45)
