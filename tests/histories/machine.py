@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 from sentiment_core.domain import ModelRef
 from sentiment_core.errors import Permanent, Transient
-from sentiment_core.stages import delivery, night, promotion
+from sentiment_core.stages import delivery, listing, night, promotion
 from sentiment_core.stages.window import Night
 from sentiment_core.store import publish
 from tests.histories.model import Delivery, Review, World
@@ -219,7 +219,7 @@ class Histories(RuleBasedStateMachine):
         batches = night.list_new_objects(self.services, run.night)
         expected = [obj for obj in self.world.listing(self._folders(run.night)) if run.night.force or self.world.is_new(obj)]
         expected.sort(key=lambda obj: (-obj.folder.toordinal(), obj.key))
-        assert [[item["key"] for item in batch] for batch in batches] == [
+        assert [[obj.key for obj in listing.objects_of(self.services, run.night, batch)] for batch in batches] == [
             [obj.key for obj in expected[n : n + 2]] for n in range(0, len(expected), 2)
         ]
         run.listed = [expected[n : n + 2] for n in range(0, len(expected), 2)]

@@ -14,7 +14,7 @@ from sentiment_core.stages.services import Services
 from sentiment_core.store import copy
 
 # The places, and how many of each a task of a few tiny objects passes at most.
-N_PLACES = {"statement": 40, "severed": 40, "commit": 5, "committed": 5, "copy": 8, "s3": 5}
+N_PLACES = {"statement": 60, "severed": 60, "commit": 9, "committed": 9, "copy": 8, "s3": 5}
 
 
 class Cut(BaseException):
