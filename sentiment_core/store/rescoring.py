@@ -21,9 +21,8 @@ from sentiment_core.store.copy import copy_table
 from sentiment_core.store.engine import statement, statements
 from sentiment_core.store.ledger import leaf
 
-_COPIED = (
-    "row_number", "review_date", "review_id", "label", "p_negative", "p_neutral", "p_positive", "confidence", "text_excerpt",
-)  # fmt: skip
+# The excerpt of the text stays: what has been forgotten since does not come back.
+_COPIED = ("row_number", "review_date", "review_id", "label", "p_negative", "p_neutral", "p_positive", "confidence")
 
 
 @dataclass(frozen=True, kw_only=True)

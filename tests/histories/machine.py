@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 from sentiment_core.domain import ModelRef, Selection
 from sentiment_core.errors import Permanent, Transient
-from sentiment_core.stages import delivery, night, promotion, rescoring
+from sentiment_core.stages import delivery, night, promotion, rescoring, retention
 from sentiment_core.stages.listing import objects_of
 from sentiment_core.stages.window import Night
 from sentiment_core.store import publish
@@ -281,6 +281,13 @@ class Histories(RuleBasedStateMachine):
 
         self._do(cut, act, lambda: self.world.rescore(
             run_id, restrictions, lambda folder: self.world.version_of(model, folder, scheduled_at(folder))))  # fmt: skip
+
+    # -- cleaning up
+
+    @rule(cut=st.one_of(st.none(), cuts))
+    def clean_up(self, cut: tuple[str, int] | None) -> None:
+        """However young it is, only what no publication will ever look at goes; dates that hold nothing lose their leaves."""
+        self._do(cut, lambda: retention.forget_rows(self.services, run_id=self._run_id("maintain")), lambda: iter(()))
 
     # -- what has to hold
 

@@ -84,7 +84,11 @@ class Place:
         """The place of these settings, whose login owns the schema; its nights are cut into tasks of two objects."""
         services, owner = Services(settings), connect(settings.database_url, role=None)
         policy = services.policy
-        services.__dict__["policy"] = replace(policy, nightly=replace(policy.nightly, batch_objects=2, late_days=2, readers=2))
+        # Staging is cleaned up to the day after today: whatever is left over there, and only that, goes at once.
+        clean = replace(policy.retention, excerpt_days=0, history_days=0, sample_days=0, quarantine_days=0, staging_days=-1)
+        services.__dict__["policy"] = replace(
+            policy, retention=clean, nightly=replace(policy.nightly, batch_objects=2, late_days=2, readers=2)
+        )
         trouble = Trouble()
         trouble.install(services, owner)
         return cls(services, owner, owner.connect().execution_options(isolation_level="AUTOCOMMIT"), trouble)

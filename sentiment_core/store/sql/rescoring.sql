@@ -64,7 +64,7 @@ limit :n
 create temporary table if not exists rescored (
     row_number bigint not null, review_date date not null, review_id text collate "C" not null, label text not null,
     p_negative double precision not null, p_neutral double precision, p_positive double precision not null,
-    confidence double precision not null, text_excerpt text
+    confidence double precision not null
 )
 
 -- name: clear_rescored
@@ -75,8 +75,7 @@ analyze pg_temp.rescored
 
 -- name: assignments
 label = r.label, p_negative = r.p_negative, p_neutral = r.p_neutral, p_positive = r.p_positive, confidence = r.confidence,
-    model_name = :model_name, model_version = :model_version, scored_at = :scored_at, run_id = :run_id,
-    text_excerpt = r.text_excerpt
+    model_name = :model_name, model_version = :model_version, scored_at = :scored_at, run_id = :run_id
 
 -- name: replace
 with updated as (
