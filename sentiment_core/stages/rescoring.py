@@ -91,10 +91,12 @@ def apply_rescore(
         opened = services.registry.open(task.ref)
         with (
             replacing(services.engine, task.ref, run_id=run_id) as session,
-            closing(score_ahead(services, opened, [chosen.obj for chosen in task.objects])) as ahead,
+            closing(score_ahead(services, opened, [chosen.obj for chosen in task.objects], with_texts=True)) as ahead,
         ):
             for chosen in task.objects:
-                reason = _rescore_object(services, session=session, chosen=chosen, selection=selection, ahead=ahead, total=total)
+                reason = _rescore_object(
+                    services, opened, session=session, chosen=chosen, selection=selection, ahead=ahead, total=total
+                )
                 if reason:
                     kept.append(_told(chosen, reason))
                 if on_progress:
@@ -169,6 +171,7 @@ def _told(chosen: "ChosenObject", reason: str) -> dict[str, Any]:
 
 def _rescore_object(
     services: Services,
+    model: Any,
     *,
     session: "Replacing",
     chosen: "ChosenObject",
@@ -181,12 +184,14 @@ def _rescore_object(
     from sentiment_core.reviews.bucket import ObjectChanged, ObjectMissing
     from sentiment_core.reviews.read import UnreadableObject
 
-    sketcher, days = Sketcher(services.policy.drift.sample_rows), pa.array(chosen.review_dates, pa.date32())
+    sketcher = Sketcher(services.policy.drift.sample_rows, lens=model.lens.examine if model.lens else None)
+    days = pa.array(chosen.review_dates, pa.date32())
 
     def wanted() -> Iterator[ScoredBatch]:
         for scored, _ in batches_of(chosen.obj, ahead):
-            table = scored.table.filter(pc.is_in(scored.table["review_date"], days))
-            sketcher.add(table)
+            is_wanted = pc.is_in(scored.table["review_date"], days)
+            table = scored.table.filter(is_wanted)
+            sketcher.add(table, None if scored.texts is None else scored.texts.filter(is_wanted.combine_chunks()))
             yield ScoredBatch(table=table, model=scored.model)
 
     try:

@@ -294,6 +294,20 @@ class World:
                         self._take_label((day, row["review_id"]), row["label"], row["labelled_at"])
                 yield
 
+    def runners_up(self) -> set[tuple[Any, ...]]:
+        """Of published objects, the last row of each identity where another object's is current."""
+        found: dict[tuple[Any, ...], Scored] = {}
+        for key in self.ledger:
+            live = self.live(key)
+            for (day, number), row in sorted(live.rows.items()) if live else ():
+                if (key, row.sequence, day) not in self.unpublished:
+                    found[day, live.delivery.rows[number].review_id, key] = row
+        return {
+            (day, review_id, *row.seen)
+            for (day, review_id, key), row in found.items()
+            if (shown := self.current.get((day, review_id))) is None or shown.key != key
+        }
+
     # -- what is seen
 
     def view(self) -> dict[str, Any]:
@@ -301,6 +315,7 @@ class World:
         return {
             "scored_reviews": {identity: row.seen for identity, row in self.current.items()},
             "score_history": self.history,
+            "runner_ups": self.runners_up(),
             "source_objects": {
                 (key, version.sequence): (version.delivery.stamp[0], *self._state(key, version))
                 for key, versions in self.ledger.items()

@@ -144,6 +144,12 @@ class Place:
             "score_history": Counter(
                 self.rows(f"select s.review_date, s.review_id, {place} from sentiment.score_history s {objects}")
             ),
+            "runner_ups": set(
+                self.rows(
+                    f"select s.review_date, s.review_id, {place} from sentiment.runner_ups s {objects}"
+                    " join sentiment.object_dates d using (object_id, review_date) where d.is_published"
+                )
+            ),
             "source_objects": {row[:2]: (*row[2:5], None) if row[3] == "failed" else row[2:] for row in ledger},
             "quarantined_reviews": set(self.rows(rejected)),
             "labels": {row[:2]: row[2] for row in self.rows("select review_date, review_id, label from sentiment.labels")},

@@ -25,7 +25,7 @@ def test_the_policy_in_the_repository_is_valid():
         ("[storage]", "[store]", "store"),
         ("batch_rows = 2048", "batch_rows = 'many'", "reading.batch_rows"),
         ("batch_rows = 2048", "", "reading.batch_rows"),
-        ('mode = "threshold"', 'mode = "whim"', "drift.mode"),
+        ('mode = "evidence"', 'mode = "whim"', "drift.mode"),
         ("[reading]", "[reading", "readable TOML"),
     ],
 )
