@@ -80,6 +80,19 @@ class ModelRef:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which scored reviews are meant; None leaves a side open."""
+
+    version: int | None = None
+    """Whose current score is this version's."""
+    product_id: str | None = None
+    first: date | None = None
+    """Review dates from this one on."""
+    last: date | None = None
+    """Review dates up to this one, included."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reject:
     """A row that did not pass validation."""
 

@@ -72,6 +72,15 @@ class Nightly:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rescore:
+    """What the plan of a rescore looks at, and counts with."""
+
+    sample_rows: int
+    sample_objects: int
+    rows_per_second: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Drift:
     """When a night counts as drifted."""
 
@@ -181,6 +190,7 @@ class Policy:
     retention: Retention
     serving: Serving
     nightly: Nightly
+    rescore: Rescore
     drift: Drift
     retrain: Retrain
     search: Search

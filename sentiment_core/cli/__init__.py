@@ -14,7 +14,7 @@ from sentiment_core import __version__
 from sentiment_core.errors import Permanent, Transient
 from sentiment_core.settings import Settings
 
-MODULES = ("stack", "nightly", "files", "training", "drift", "models", "single", "sql", "demo")
+MODULES = ("stack", "nightly", "rescoring", "files", "training", "drift", "models", "single", "sql", "demo")
 FAILED, TRY_AGAIN_LATER = 1, 75
 
 app = typer.Typer(

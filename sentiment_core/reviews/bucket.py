@@ -145,11 +145,13 @@ class Bucket:
         )
 
     def verify(self, obj: ObjectVersion) -> None:
-        """Raise ObjectChanged unless this version is what lies there now."""
+        """Raise ObjectChanged unless this version is what lies there now, ObjectMissing when nothing does."""
+        thing = f"object {self.url(obj.key)}"
         there = self._head(obj.key)
-        found = "nothing" if there is None else there["ETag"].strip('"')
+        if there is None:  # no retry would find it: were this a change, the one who asks would ask for ever
+            raise ObjectMissing(thing, expected=f"the listed version {obj.etag}", found="nothing", remedy="deliver it again")
+        found = there["ETag"].strip('"')
         if found != obj.etag:
-            thing = f"object {self.url(obj.key)}"
             raise ObjectChanged(thing, expected=f"the listed version {obj.etag}", found=found, remedy="list and read it again")
 
     def open(self, obj: ObjectVersion) -> BinaryIO:

@@ -34,8 +34,13 @@ class Night:
 
     @property
     def scheduled_at(self) -> datetime:
-        """When the schedule runs this night: 02:00 UTC of the day after."""
-        return Window.of_date(self.window_date).end + timedelta(hours=2)
+        """When the schedule runs this night."""
+        return scheduled_at(self.window_date)
+
+
+def scheduled_at(window_date: date) -> datetime:
+    """When the schedule runs a night: 02:00 UTC of the day after."""
+    return Window.of_date(window_date).end + timedelta(hours=2)
 
 
 def window_of(*, partition_key: str | None, param_date: str | None, run_after: datetime | None) -> Window:

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.reporting import with_reporter
 from hypothesis.stateful import run_state_machine_as_test
 
 from sentiment_core.local.component import running
@@ -29,57 +30,73 @@ from tests.histories.place import Place
 
 PASSWORD = "only-for-histories"  # of servers that live as long as this process, on loopback
 OWNER, BUCKET = "sentiment_owner", "histories"
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 
 
 class Over(BaseException):
     """The time is up, or somebody has said stop."""
 
 
+class Soak(Histories):
+    """The machine of this process."""
+
+
 def main() -> int:
     """Run histories in portions, each with another seed."""
-    parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
-    parser.add_argument("--seconds", type=float, help="end after so long; default: never")
-    parser.add_argument("--portion", type=int, default=100, help="histories between two lines of progress")
-    parser.add_argument("--steps", type=int, default=30, help="steps of a history at most")
-    options = parser.parse_args()
+    options = _options()
     began = time.monotonic()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+    for number in STOPS:
         signal.signal(number, _stop)
     if options.seconds:
         signal.setitimer(signal.ITIMER_REAL, options.seconds)
     logging.disable(logging.WARNING)  # objects that cannot be read are part of it
-    status, machine = 0, type("Soak", (Histories,), {})
+    status = 0
     try:
-        with _place() as machine.place:
+        # Hypothesis tells of a history that is cut off; of a wrong one the exception tells.
+        with with_reporter(lambda _: None), _place() as Soak.place:
             while True:
-                _portion(machine, options.portion, options.steps)
-                print(_count(machine, began), flush=True)
-    except (Over, KeyboardInterrupt):
-        pass
+                _portion(options)
+                print(_count(began), flush=True)
+    except Over:
+        status = int(Soak.wrong is not None)  # it was looking for a shorter history
     except Exception as error:  # noqa: BLE001  # whatever it is, it is told and ends the soak
-        status = 1
-        print(f"{error}\n" + "\n".join(getattr(error, "__notes__", ())), file=sys.stderr)
-    print(_count(machine, began) + ("; the last one is wrong" if status else "; every one as the model says"))
+        status = int(not Soak.is_stopped)
+        Soak.wrong = "\n".join([str(error), *getattr(error, "__notes__", ())])
+    if status:
+        print(Soak.wrong, file=sys.stderr)
+    print(_count(began) + ("; the last one is wrong" if status else "; every one as the model says"))
     return status
 
 
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
+    parser.add_argument("--seconds", type=float, help="end after so long; default: never")
+    parser.add_argument("--portion", type=int, default=100, help="histories between two lines of progress")
+    parser.add_argument("--steps", type=int, default=30, help="steps of a history at most")
+    parser.add_argument(
+        "--as-found", action="store_true", help="tell a wrong history as it was, without looking for a shorter one"
+    )
+    return parser.parse_args()
+
+
 def _stop(*_: Any) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+    for number in STOPS:
         signal.signal(number, signal.SIG_IGN)  # the servers are ended in peace
+    Soak.is_stopped = True
     raise Over
 
 
-def _count(machine: Any, began: float) -> str:
+def _count(began: float) -> str:
     elapsed = time.monotonic() - began
-    return f"{machine.n_histories:,} histories, {machine.n_steps:,} steps, {machine.n_cuts:,} cut short, in {elapsed:,.0f} s"
+    return f"{Soak.n_histories:,} histories, {Soak.n_steps:,} steps, {Soak.n_cuts:,} cut short, in {elapsed:,.0f} s"
 
 
-def _portion(machine: Any, n_histories: int, n_steps: int) -> None:
+def _portion(options: argparse.Namespace) -> None:
     run_state_machine_as_test(
-        machine,
+        Soak,
         settings=settings(
-            max_examples=n_histories, stateful_step_count=n_steps, deadline=None, database=None,
-            suppress_health_check=list(HealthCheck),
+            max_examples=options.portion, stateful_step_count=options.steps, deadline=None, database=None,
+            suppress_health_check=list(HealthCheck), phases=[Phase.generate] + [Phase.shrink] * (not options.as_found),
         ),
     )  # fmt: skip
 

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from sqlalchemy import text
 
-from sentiment_core.domain import ModelRef
+from sentiment_core.domain import ModelRef, Selection
 from sentiment_core.errors import Permanent, Transient
-from sentiment_core.stages import delivery, listing, night, promotion
+from sentiment_core.stages import delivery, night, promotion, rescoring, retention
+from sentiment_core.stages.listing import objects_of
 from sentiment_core.stages.window import Night
 from sentiment_core.store import publish
 from tests.histories.model import Delivery, Review, World
@@ -30,6 +31,13 @@ DAYS = tuple(date(2026, 11, day) for day in (1, 2, 3))
 MORNING = datetime(2026, 11, 1, 1, tzinfo=UTC)
 
 days = st.sampled_from(DAYS)
+
+
+def scheduled_at(folder: date) -> datetime:
+    """02:00 UTC of the day after."""
+    return datetime(folder.year, folder.month, folder.day, 2, tzinfo=UTC) + timedelta(days=1)
+
+
 names = st.sampled_from(["a", "b"])
 # Few ids, few moments: most of what is delivered contends with something.
 review_ids = st.sampled_from(["r1", "r2", "r3"])
@@ -68,6 +76,10 @@ class Histories(RuleBasedStateMachine):
     n_histories = 0
     n_steps = 0
     n_cuts = 0
+    is_stopped = False
+    """Somebody has said stop in the midst of a history, which may end in any way then."""
+    wrong: str | None = None
+    """What was found where the relations were not the model's."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,16 +102,17 @@ class Histories(RuleBasedStateMachine):
 
     # -- what comes in from outside
 
-    @rule(day=days, name=names, rows=contents, modified=moments)
-    def deliver(self, day: date, name: str, rows: tuple[Review, ...], modified: datetime) -> None:
-        """A new object, a rewrite, or the same once more: what lies under the key already decides."""
-        key = f"incoming/date={day}/{name}.jsonl"
-        content = b"".join(_line(row) for row in rows)
+    @rule(objects=st.lists(st.tuples(days, names, contents, moments), min_size=1, max_size=4))
+    def deliver(self, objects: list[tuple[date, str, tuple[Review, ...], datetime]]) -> None:
+        """New objects, rewrites, or the same once more: what lies under the key already decides."""
         bucket = self.services.bucket
-        bucket._client.put_object(Bucket=bucket.name, Key=key, Body=content, Metadata={"mtime": str(modified.timestamp())})
-        [obj] = bucket.list(key)
-        assert obj.last_modified == modified
-        self.world.bucket[key] = Delivery(key=key, folder=day, stamp=(obj.etag, obj.size, modified), rows=rows)
+        for day, name, rows, modified in objects:
+            key = f"incoming/date={day}/{name}.jsonl"
+            content = b"".join(_line(row) for row in rows)
+            bucket._client.put_object(Bucket=bucket.name, Key=key, Body=content, Metadata={"mtime": str(modified.timestamp())})
+            [obj] = bucket.list(key)
+            assert obj.last_modified == modified
+            self.world.bucket[key] = Delivery(key=key, folder=day, stamp=(obj.etag, obj.size, modified), rows=rows)
 
     @precondition(lambda self: self.world.bucket)
     @rule(data=st.data())
@@ -153,7 +166,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: len(self.runs) < 3)
     @rule(
         day=days, kind=st.sampled_from(["scheduled", "scheduled", "manual", "backfill"]), model=models,
-        force=st.sampled_from([False, False, True]), n_tasks=st.integers(0, 4), cut=st.one_of(st.none(), cuts),
+        force=st.sampled_from([False, False, True]), n_tasks=st.sampled_from([0, 1, 2, 3, 9, 9]), cut=st.one_of(st.none(), cuts),
     )  # fmt: skip
     def begin(self, *, day: date, kind: Any, model: str, force: bool, n_tasks: int, cut: tuple[str, int] | None) -> None:
         """A run's first tasks; the last of them may be cut short."""
@@ -211,18 +224,19 @@ class Histories(RuleBasedStateMachine):
     def _resolved(self, of: Night) -> Iterator[None]:
         world = self.world
         pinned = world.runs[of.run_id][1] if of.run_id in world.runs else None
-        at = datetime.combine(of.window_date, datetime.min.time(), UTC) + timedelta(hours=26)
-        world.runs[of.run_id] = (of.window_date, pinned or world.version_of(of.model, of.window_date, at), "running")
+        version = pinned or world.version_of(of.model, of.window_date, scheduled_at(of.window_date))
+        world.runs[of.run_id] = (of.window_date, version, "running")
         yield
 
     def _list(self, run: Run) -> None:
         batches = night.list_new_objects(self.services, run.night)
         expected = [obj for obj in self.world.listing(self._folders(run.night)) if run.night.force or self.world.is_new(obj)]
         expected.sort(key=lambda obj: (-obj.folder.toordinal(), obj.key))
-        assert [[obj.key for obj in listing.objects_of(self.services, run.night, batch)] for batch in batches] == [
-            [obj.key for obj in expected[n : n + 2]] for n in range(0, len(expected), 2)
-        ]
         run.listed = [expected[n : n + 2] for n in range(0, len(expected), 2)]
+        assert [batch["n_objects"] for batch in batches] == [len(part) for part in run.listed]
+        assert [[obj.key for obj in objects_of(self.services, run.night, batch)] for batch in batches] == [
+            [obj.key for obj in part] for part in run.listed
+        ]
         run.batches = batches
 
     def _folders(self, of: Night) -> list[date]:
@@ -249,17 +263,45 @@ class Histories(RuleBasedStateMachine):
         for folder in folders:
             yield from self.world.ingest([folder])
 
+    # -- scoring again
+
+    @rule(
+        model=models, version=st.sampled_from([None, None, *VERSIONS]), product_id=st.sampled_from([None, None, "p"]),
+        first=st.one_of(st.none(), days), last=st.one_of(st.none(), days), cut=st.one_of(st.none(), cuts),
+    )  # fmt: skip
+    def rescore(self, *, model: str, cut: tuple[str, int] | None, **restrictions: Any) -> None:
+        run_id, selection = self._run_id("rescore"), Selection(**restrictions)
+        plan = rescoring.plan_rescore(self.services, selection, model=model)
+
+        def act() -> None:
+            done = rescoring.apply_rescore(self.services, selection, model=model, run_id=run_id)
+            assert (done["n_rows"], done["n_objects"], done["kept"]) == (plan["n_rows"], plan["n_objects"], plan["kept"])
+            # The sample of a plan holds every row there is here.
+            assert done["n_flipped"] == (plan["flips"]["n"] if plan["flips"] else 0)
+
+        self._do(cut, act, lambda: self.world.rescore(
+            run_id, restrictions, lambda folder: self.world.version_of(model, folder, scheduled_at(folder))))  # fmt: skip
+
+    # -- cleaning up
+
+    @rule(cut=st.one_of(st.none(), cuts))
+    def clean_up(self, cut: tuple[str, int] | None) -> None:
+        """However young it is, only what no publication will ever look at goes; dates that hold nothing lose their leaves."""
+        self._do(cut, lambda: retention.forget_rows(self.services, run_id=self._run_id("maintain")), lambda: iter(()))
+
     # -- what has to hold
 
     def _do(self, cut: tuple[str, int] | None, act: Callable[[], object], steps: Callable[[], Iterator[None]]) -> None:
         """Do something, cut short or not, and see that PostgreSQL is in one of the states that the model pauses in."""
         type(self).n_steps += 1
-        states = [copying.deepcopy(self.world)]
-        states.extend(copying.deepcopy(self.world) for _ in steps())
         if cut is None:
+            for _ in steps():
+                pass
             act()
             self._compare()
             return
+        states = [copying.deepcopy(self.world)]
+        states.extend(copying.deepcopy(self.world) for _ in steps())
         self.place.trouble.arm(*cut)
         try:
             with mock.patch("sentiment_core.store.copy._Payload", self.place.trouble.payload()):
@@ -272,7 +314,7 @@ class Histories(RuleBasedStateMachine):
             found = self.place.view()
             fitting = [state for state in states if state.view() == found]
             if not fitting:
-                _differ(found, states[0].view(), states[-1].view())
+                self._differ(found, states[0].view(), states[-1].view())
             self.world = fitting[-1]
         else:
             self._compare()
@@ -280,7 +322,19 @@ class Histories(RuleBasedStateMachine):
     def _compare(self) -> None:
         found, expected = self.place.view(), self.world.view()
         if found != expected:
-            _differ(found, expected)
+            self._differ(found, expected)
+
+    def _differ(self, found: dict[str, Any], *expected: dict[str, Any]) -> None:
+        """Fail with the first relation that is none of those expected."""
+        names = [name for name in found if all(found[name] != view[name] for view in expected)]
+        parts = names[:1] or list(found)
+        message = "\n".join(
+            f"{name} differs\nfound    {found[name]}\n" + "\n".join(f"expected {view[name]}" for view in expected)
+            for name in parts
+        )
+        if not self.is_stopped:
+            type(self).wrong = message
+        raise AssertionError(message)
 
     def teardown(self) -> None:
         """Whatever went before: one more night leaves nothing waiting, and nothing in staging."""
@@ -302,12 +356,3 @@ class Histories(RuleBasedStateMachine):
 def _line(row: Review) -> bytes:
     values = {name: value for name, value in vars(row).items() if value is not None and name != "row_number"}
     return json.dumps(values, default=str).encode() + b"\n"
-
-
-def _differ(found: dict[str, Any], *expected: dict[str, Any]) -> None:
-    for name, value in found.items():
-        if all(value != view[name] for view in expected):
-            raise AssertionError(
-                "\n".join([f"{name} differs", f"found    {value}", *(f"expected {view[name]}" for view in expected)])
-            )
-    raise AssertionError("the relations are in no state that fits together:\n" + "\n".join(map(str, (found, *expected))))

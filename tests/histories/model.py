@@ -6,7 +6,7 @@ is a generator that pauses after each, so that a run cut short has to leave one 
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -237,6 +237,51 @@ class World:
         self.runs[run_id] = (window, version, "succeeded")
         yield
 
+    # -- scoring again
+
+    def rescore(self, run_id: str, selection: dict[str, Any], target_of: Callable[[date], int]) -> Iterator[None]:
+        """One transaction for each date of each object version whose text can still be read.
+
+        Current rows, and those that are only outranked, are replaced; what is still in staging stays as it was scored.
+        """
+        found = [
+            (target_of(version.delivery.folder), key, version.sequence, version)
+            for key, versions in self.ledger.items()
+            for version in versions
+        ]
+        for target, key, _, version in sorted(found, key=lambda item: item[:3]):
+            there = self.bucket.get(key)
+            if there and there.stamp[0] == version.delivery.stamp[0]:
+                for day in sorted({day for day, _ in version.rows}):
+                    self._rescore_date(run_id, selection, target, version, day)
+                    yield
+
+    def _rescore_date(self, run_id: str, selection: dict[str, Any], target: int, version: Version, day: date) -> None:
+        def again(row: Scored) -> Scored:
+            product = version.delivery.rows[row.row_number].product_id
+            is_meant = (
+                row.version != target
+                and selection["version"] in (None, row.version)
+                and selection["product_id"] in (None, product)
+                and (selection["first"] or day) <= day <= (selection["last"] or day)
+            )
+            if not is_meant:
+                return row
+            self.n_stagings += 1
+            label = self.label_of(row.text, target)
+            return replace(row, version=target, run_id=run_id, label=label, staging=self.n_stagings)
+
+        place = (version.delivery.key, version.sequence)
+        is_published = (*place, day) not in self.unpublished
+        new = {number: again(row) for (of, number), row in version.rows.items() if of == day and is_published}
+        for identity, row in self.current.items():
+            if identity[0] == day and (row.key, row.sequence) == place:
+                changed = new.get(row.row_number) or again(row)
+                if changed != row:
+                    self.history[(*identity, *row.seen)] += 1
+                    self.current[identity] = changed
+        version.rows |= {(day, number): row for number, row in new.items()}
+
     # -- labels
 
     def ingest(self, folders: list[date]) -> Iterator[None]:
@@ -249,6 +294,20 @@ class World:
                         self._take_label((day, row["review_id"]), row["label"], row["labelled_at"])
                 yield
 
+    def runners_up(self) -> set[tuple[Any, ...]]:
+        """Of published objects, the last row of each identity where another object's is current."""
+        found: dict[tuple[Any, ...], Scored] = {}
+        for key in self.ledger:
+            live = self.live(key)
+            for (day, number), row in sorted(live.rows.items()) if live else ():
+                if (key, row.sequence, day) not in self.unpublished:
+                    found[day, live.delivery.rows[number].review_id, key] = row
+        return {
+            (day, review_id, *row.seen)
+            for (day, review_id, key), row in found.items()
+            if (shown := self.current.get((day, review_id))) is None or shown.key != key
+        }
+
     # -- what is seen
 
     def view(self) -> dict[str, Any]:
@@ -256,6 +315,7 @@ class World:
         return {
             "scored_reviews": {identity: row.seen for identity, row in self.current.items()},
             "score_history": self.history,
+            "runner_ups": self.runners_up(),
             "source_objects": {
                 (key, version.sequence): (version.delivery.stamp[0], *self._state(key, version))
                 for key, versions in self.ledger.items()

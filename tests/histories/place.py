@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from sentiment_core.domain import ModelRef
 from sentiment_core.registry import LoadedModel, NoModel
 from sentiment_core.settings import Settings
 from sentiment_core.stages.services import Services
 from sentiment_core.store.engine import connect
-from sentiment_core.store.ledger import unpublished_dates
 from tests.histories.trouble import Trouble
 
 VERSIONS = (1, 2, 3)
@@ -76,6 +75,8 @@ class Place:
 
     services: Services
     owner: Engine
+    onlooker: Connection
+    """A session that reads, kept open: most of a history's time would go into opening and closing it."""
     trouble: Trouble
 
     @classmethod
@@ -83,12 +84,17 @@ class Place:
         """The place of these settings, whose login owns the schema; its nights are cut into tasks of two objects."""
         services, owner = Services(settings), connect(settings.database_url, role=None)
         policy = services.policy
-        services.__dict__["policy"] = replace(policy, nightly=replace(policy.nightly, batch_objects=2, late_days=2))
+        # Staging is cleaned up to the day after today: whatever is left over there, and only that, goes at once.
+        clean = replace(policy.retention, excerpt_days=0, history_days=0, sample_days=0, quarantine_days=0, staging_days=-1)
+        services.__dict__["policy"] = replace(
+            policy, retention=clean, nightly=replace(policy.nightly, batch_objects=2, late_days=2, readers=2)
+        )
         trouble = Trouble()
         trouble.install(services, owner)
-        return cls(services, owner, trouble)
+        return cls(services, owner, owner.connect().execution_options(isolation_level="AUTOCOMMIT"), trouble)
 
     def close(self) -> None:
+        self.onlooker.close()
         self.owner.dispose()
         self.services.engine.dispose()
 
@@ -114,8 +120,7 @@ class Place:
             connection.execute(text(f"truncate {tables} cascade"))
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        with self.owner.connect() as connection:
-            return [tuple(row) for row in connection.execute(text(query))]
+        return [tuple(row) for row in self.onlooker.execute(text(query))]
 
     def view(self) -> dict[str, Any]:
         """The relations, as `World.view` has them; fails where an identity has two current rows."""
@@ -139,11 +144,17 @@ class Place:
             "score_history": Counter(
                 self.rows(f"select s.review_date, s.review_id, {place} from sentiment.score_history s {objects}")
             ),
+            "runner_ups": set(
+                self.rows(
+                    f"select s.review_date, s.review_id, {place} from sentiment.runner_ups s {objects}"
+                    " join sentiment.object_dates d using (object_id, review_date) where d.is_published"
+                )
+            ),
             "source_objects": {row[:2]: (*row[2:5], None) if row[3] == "failed" else row[2:] for row in ledger},
             "quarantined_reviews": set(self.rows(rejected)),
             "labels": {row[:2]: row[2] for row in self.rows("select review_date, review_id, label from sentiment.labels")},
             "scoring_runs": {row[0]: row[1:] for row in self.rows(
                 "select run_id, window_date, model_version, status from sentiment.scoring_runs")},
             "model_events": self.rows("select event, model_version from sentiment.model_events order by event_id"),
-            "unpublished": set(unpublished_dates(self.services.engine)),
+            "unpublished": {day for day, in self.rows("select distinct review_date from sentiment.object_dates where not is_published")},
         }  # fmt: skip

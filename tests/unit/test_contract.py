@@ -20,6 +20,7 @@ COMMANDS = {
     "doctor": {"--json"},
     "put": {"--date", "--labels", "--json"},
     "score": {"--date", "--to", "--model", "--json"},
+    "rescore": {"--plan", "--apply", "--model", "--version", "--product", "--from", "--to", "--json"},
     "score-file": {"--model", "--format", "--json"},
     "train": {"--data", "--label-column", "--text-column", "--product-column", "--no-promote", "--json"},
     "evaluate": {"--data", "--model", "--label-column", "--text-column", "--json"},
@@ -52,7 +53,7 @@ RELATIONS = {
     "drift_history": "window_date verdict",
 }  # fmt: skip
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-MAKE_TARGETS = {"demo", "test", "bench", "up", "down", "status", "lint", "lock"}
+MAKE_TARGETS = {"demo", "test", "soak", "bench", "up", "down", "status", "lint", "lock"}
 
 
 @pytest.fixture(scope="module")
