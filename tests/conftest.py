@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -198,12 +199,23 @@ def training_set() -> Any:
 
 
 @pytest.fixture(scope="session")
-def candidate(training_set: Any) -> Any:
+def quick_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The policy's file but for the search: two recipes are tried, where what is tested is not which one is found."""
+    policy = (REPOSITORY / "include" / "policy.toml").read_text(encoding="utf-8")
+    hurried, n = re.subn(r"^trials = \d+ ", "trials = 2 ", policy, flags=re.MULTILINE)
+    assert n == 1
+    path = tmp_path_factory.mktemp("policy") / "policy.toml"
+    path.write_text(hurried, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def candidate(training_set: Any, quick_policy: Path) -> Any:
     """A model trained on it, once."""
     from sentiment_core.model.training import train
     from sentiment_core.policy import read_policy
 
-    return train(training_set, policy=read_policy(REPOSITORY / "include" / "policy.toml"))
+    return train(training_set, policy=read_policy(quick_policy))
 
 
 @pytest.fixture

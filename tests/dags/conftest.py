@@ -59,7 +59,7 @@ def dagbag(read_dags):
 
 
 @pytest.fixture
-def connected(services, monkeypatch):
+def connected(services, quick_policy, monkeypatch):
     """The connections of the contract, pointing at this test's own database and bucket."""
     settings = services.settings
     database = urlsplit(settings.database_url)
@@ -72,7 +72,8 @@ def connected(services, monkeypatch):
     monkeypatch.setenv("SENTIMENT_MODEL_NAME", settings.model_name)
     monkeypatch.setenv("SENTIMENT_STATE_DIR", str(settings.state_dir))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", settings.mlflow_tracking_uri)
-    for name in ("SENTIMENT_DATABASE_URL", "SENTIMENT_READER_URL", "SENTIMENT_POLICY"):
+    monkeypatch.setenv("SENTIMENT_POLICY", str(quick_policy))
+    for name in ("SENTIMENT_DATABASE_URL", "SENTIMENT_READER_URL"):
         monkeypatch.delenv(name, raising=False)
     return services
 

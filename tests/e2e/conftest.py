@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -150,16 +151,15 @@ def kill() -> Callable[[LocalStack, str], int]:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+def stack(tmp_path_factory: pytest.TempPathFactory, quick_policy: Path) -> Iterator[LocalStack]:
     """A running stack, of a clone in a folder with a space in its name."""
     clone = tmp_path_factory.mktemp("a clone")
     for name in ("dags", "include", "plugins", "sentiment_core"):
         shutil.copytree(REPOSITORY / name, clone / name)
     # One drifted night is enough here: that evidence takes several is told without a stack.
-    policy = clone / "include" / "policy.toml"
-    text = policy.read_text(encoding="utf-8")
+    text = quick_policy.read_text(encoding="utf-8")
     assert 'mode = "evidence"' in text
-    policy.write_text(text.replace('mode = "evidence"', 'mode = "threshold"'), encoding="utf-8")
+    (clone / "include" / "policy.toml").write_text(text.replace('mode = "evidence"', 'mode = "threshold"'), encoding="utf-8")
     stack = LocalStack(clone / ".local", repository=clone)
     try:
         for _ in stack.up(timeout_s=300):

@@ -23,13 +23,14 @@ from sentiment_core.store.records import events
 
 
 @pytest.fixture
-def settings(services, monkeypatch):
+def settings(services, quick_policy, monkeypatch):
     """The command's own settings point to this test's servers."""
     found = services.settings
     environment = {
         "SENTIMENT_DATABASE_URL": found.database_url,
         "SENTIMENT_BUCKET": found.bucket,
         "SENTIMENT_MODEL_NAME": found.model_name,
+        "SENTIMENT_POLICY": str(quick_policy),
         "SENTIMENT_STATE_DIR": str(found.state_dir),
         "MLFLOW_TRACKING_URI": found.mlflow_tracking_uri,
         "AWS_ENDPOINT_URL_S3": found.s3_endpoint_url,
