@@ -85,6 +85,11 @@ class Measurement:
     history: History = field(default_factory=History)
 
     @property
+    def has_doubt(self) -> bool:
+        """Whether the model has grown less sure, by a standard error: of another domain it is, of spam it is not."""
+        return self.estimate is not None and self.estimate.fall > self.estimate.fall_sigma
+
+    @property
     def labelled_accuracy(self) -> float | None:
         """Accuracy on the labels that have arrived."""
         return self.labels.n_right / self.labels.n if self.labels and self.labels.n else None

@@ -39,9 +39,11 @@ SAMPLE = pa.schema(
 )
 """Columns of a sample. object_id is null until the object is known: the sketcher sees rows, not objects. What the lens sees
 is null where the model has none."""
-_TEXT = pa.field("text", pa.large_string())
-_TAKEN = pa.schema([*list(SAMPLE)[: -len(schema.LENS_COLUMNS)], _TEXT])
-# What a sample is made of while rows come: their texts instead of what the lens will see in them.
+_PLACE = pa.field("place", pa.int64())
+_TAKEN = pa.schema([*list(SAMPLE)[: -len(schema.LENS_COLUMNS)], _PLACE])
+"""What a sample is made of while rows come: where their texts lie instead of what the lens will see in them."""
+_MOST_TEXTS = 4
+"""Texts that are kept until those no longer wanted are dropped, in samples: seldom enough that copying costs nothing."""
 
 Hashes = npt.NDArray[np.uint64]
 Moments = dict[str, dict[str, Any]]
@@ -155,12 +157,11 @@ class Sketcher:
             raise ValueError(f"a sample holds at least one row, not {size}")
         self._size, self._lens, self._limits = size, lens, limits or Limits(size)
         self._sketches: dict[date, Sketch] = {}
+        self._texts: dict[date, list[pa.Array]] = {}
 
     def add(self, scored: pa.Table, texts: pa.Array | None = None) -> None:
         """Take a batch with the columns of `schema.SCORED_BATCH`, and the texts of its rows where there is a lens."""
-        if texts is None or self._lens is None:
-            texts = pa.nulls(len(scored), _TEXT.type)
-        scored = scored.append_column(_TEXT, texts)
+        scored = scored.append_column(_PLACE, pa.array(np.arange(len(scored))))
         days = scored["review_date"]
         found = pc.unique(days).to_pylist()
         for day in found:
@@ -169,24 +170,51 @@ class Sketcher:
                 n=0, moments=_no_moments(), sample=_TAKEN.empty_table(), limit=self._limits.of(day)
             )
             new = _sketch_rows(rows, day, old.limit)
-            sample, limit = _smallest(pa.concat_tables([old.sample, new.sample]), new.limit, self._size)
+            taken = self._keep_texts(day, new.sample, texts)
+            sample, limit = _smallest(pa.concat_tables([old.sample, taken]), new.limit, self._size)
             moments = _add_moments(old.moments, new.moments)
+            sample = self._drop_texts(day, sample)
             self._sketches[day] = Sketch(n=old.n + new.n, moments=moments, sample=sample, limit=limit)
 
     def sketches(self) -> dict[date, Sketch]:
         """What has been taken so far, by review_date; the lens looks at the texts that are in a sample now."""
-        return {day: replace(sketch, sample=self._looked_at(sketch.sample)) for day, sketch in self._sketches.items()}
+        return {day: replace(sketch, sample=self._look_at(day, sketch.sample)) for day, sketch in self._sketches.items()}
 
-    def _looked_at(self, sample: pa.Table) -> pa.Table:
-        texts = sample["text"].combine_chunks()
-        sample = sample.drop_columns(["text"])
-        if self._lens is None:
+    def _keep_texts(self, day: date, sample: pa.Table, texts: pa.Array | None) -> pa.Table:
+        """The rows of a batch that may enter the sample, with places among the texts that are kept."""
+        if texts is None or self._lens is None or not len(sample):
+            return sample
+        kept = self._texts.setdefault(day, [])
+        first = sum(map(len, kept))
+        kept.append(texts.take(sample["place"].combine_chunks()))
+        return _placed(sample, first)
+
+    def _drop_texts(self, day: date, sample: pa.Table) -> pa.Table:
+        kept = self._texts.get(day, [])
+        if sum(map(len, kept)) <= _MOST_TEXTS * self._size:
+            return sample
+        self._texts[day] = [self._texts_of(day, sample)]
+        return _placed(sample, 0)
+
+    def _texts_of(self, day: date, sample: pa.Table) -> pa.LargeStringArray:
+        kept = pa.chunked_array(self._texts.get(day, []), pa.large_string())
+        return kept.take(sample["place"].combine_chunks()).combine_chunks()
+
+    def _look_at(self, day: date, sample: pa.Table) -> pa.Table:
+        if self._lens is None or day not in self._texts:
             seen = {name: pa.nulls(len(sample), SAMPLE.field(name).type) for name in schema.LENS_COLUMNS}
         else:
-            seen = self._lens(texts)
+            seen = self._lens(self._texts_of(day, sample))
+        sample = sample.drop_columns([_PLACE.name])
         for name in schema.LENS_COLUMNS:
             sample = sample.append_column(SAMPLE.field(name), seen[name])
         return sample
+
+
+def _placed(sample: pa.Table, first: int) -> pa.Table:
+    """A sample whose texts lie one after the other."""
+    places = pa.array(np.arange(first, first + len(sample)))
+    return sample.set_column(sample.column_names.index(_PLACE.name), _PLACE, places)
 
 
 def hash_identities(review_ids: pa.ChunkedArray | pa.Array, day: date) -> Hashes:

@@ -55,14 +55,19 @@ def _weigh(measured: Measurement, failed: Mapping[str, bool], limits: Drift) -> 
     if not any(failed.get(name, False) for name in _DECIDING):
         return "quiet", [_say_quiet(measured)]
     reasons = _say_change(measured, failed)
-    is_harmful = failed.get(named.ESTIMATED_FALL, False) or failed.get(named.LABELLED_FALL, False)
+    is_labelled_worse = failed.get(named.LABELLED_FALL, False)
+    # Where labels say that the model fails and it is as sure of itself as ever, the reviews are not what they seem.
+    is_deceived = is_labelled_worse and failed[named.EFFECT] and not measured.has_doubt
+    is_harmful = failed.get(named.ESTIMATED_FALL, False) or (is_labelled_worse and not is_deceived)
     if is_harmful and failed[named.EFFECT] and failed[named.SURPRISE]:
         missing = _what_is_missing(measured, limits)
         if not missing:
             return "retrain", [*reasons, "The model gets these reviews wrong more often: a retrain is due."]
         # Of plausible reviews, so this is drift, whatever else has come: another domain's words are rare ones too.
         return "warn", [*reasons, f"The model gets these reviews wrong more often; a retrain waits for {' and '.join(missing)}."]
-    if failed[named.GIBBERISH] or failed[named.COPIES]:
+    if is_deceived:
+        reasons.append("The model is as sure as ever of what it gets wrong: spam, or words that have changed their meaning.")
+    if failed[named.GIBBERISH] or failed[named.COPIES] or is_deceived:
         return "quarantine", [*reasons, "Somebody has to look at these reviews; nothing is learnt from them."]
     if not is_harmful:
         reasons.append("Nothing suggests that the model gets them wrong.")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.benchmarks import corpus, night_parts, nights, peers
+from tests.benchmarks import corpus, drift_nights, night_parts, nights, peers
 from tests.benchmarks.measuring import BenchError, Contender, Race, Tell, race, worker
 from tests.benchmarks.models import MODELS, fitted_path
 from tests.benchmarks.table import Row
@@ -189,4 +189,5 @@ PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "training": training,
     "end-to-end": night_parts.end_to_end,
     "growth": night_parts.growth,
+    "drift": drift_nights.drift,
 }

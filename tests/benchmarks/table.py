@@ -39,6 +39,8 @@ class Row:
     """What the ratio has to reach; where `is_memory`, what peak_mb has to stay under."""
     is_share: bool = False
     is_memory: bool = False
+    is_at_most: bool = False
+    """Whether the ratio must not exceed the goal."""
     note: str = ""
 
     @classmethod
@@ -57,6 +59,8 @@ class Row:
             return None
         if self.is_memory:
             return self.peak_mb is not None and self.peak_mb <= self.goal
+        if self.is_at_most:
+            return self.ratio is not None and self.ratio <= self.goal
         return self.ratio is not None and self.ratio >= self.goal
 
     def cells(self) -> tuple[str, ...]:
@@ -69,9 +73,12 @@ class Row:
             _shown(self.mb_per_s, "{:,.1f}" if (self.mb_per_s or 0) < 100 else "{:,.0f}"),
             _shown(self.peak_mb, "{:,.0f}"),
             _shown(self.ratio, self._times),
-            _shown(self.goal, "<= {:,.0f} MB" if self.is_memory else lambda goal: f">= {self._times(goal)}"),
+            _shown(self.goal, "<= {:,.0f} MB" if self.is_memory else self._goal),
             {None: "", True: "yes", False: "NO"}[self.is_reached],
         )
+
+    def _goal(self, goal: float) -> str:
+        return f"{'<=' if self.is_at_most else '>='} {self._times(goal)}"
 
     def _times(self, value: float) -> str:
         if self.is_share:

@@ -218,6 +218,17 @@ def test_labels_of_several_nights_count_together():
     assert verdict.labelled_accuracy == 0.75
 
 
+def test_reviews_of_which_the_model_is_wrongly_sure_page_a_person():
+    """Labels say that it fails, and it has no doubt: nothing to learn from blindly."""
+    rows = draw(2_000, 31, shift=0.3, harm=-0.02)
+    labels = Labels(n=900, n_right=700)
+    _, verdict, failed = judge(rows, labels=labels)
+    assert failed[LABELLED_FALL]
+    assert verdict.verdict == "quarantine"
+    assert "as sure as ever" in verdict.sentence
+    assert judge(draw(2_000, 31, shift=0.3, harm=0.02), labels=labels)[1].verdict == "retrain"
+
+
 def test_quiet_nights_teach_a_weekday():
     """Every Monday the topics lie elsewhere; after two months that is what a Monday looks like."""
     nights = []

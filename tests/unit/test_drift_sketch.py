@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentiment_core import schema
-from sentiment_core.drift.sketch import HASH_MAX, SAMPLE, Sketch, Sketcher, hash_identities, merge
+from sentiment_core.drift.sketch import HASH_MAX, SAMPLE, Limits, Sketch, Sketcher, hash_identities, merge
 from sentiment_core.errors import Permanent
 
 DAY, NEXT_DAY = date(2026, 11, 1), date(2026, 11, 2)
@@ -166,3 +166,63 @@ def test_no_sketches_merge_into_an_empty_one():
 def test_bytes_that_are_no_sample_are_refused_by_name(content):
     with pytest.raises(Permanent, match="drift sketch of object 9"):
         Sketch.from_bytes(content, n=1, moments={}, object_id=9)
+
+
+def lens(texts):
+    """Sees of a text its length, as topics."""
+    lengths = [len(text) for text in texts.to_pylist()]
+    found = {field.name: pa.array(lengths).cast(field.arrow) for field in schema.LENS_NUMERIC}
+    return {**found, "topics": pa.array([[float(length)] for length in lengths], schema.TOPICS.arrow)}
+
+
+def texts_of(table):
+    return pa.array([review_id * 3 for review_id in table["review_id"].to_pylist()], pa.large_string())
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(1, 120), places=st.lists(st.integers(0, 200), max_size=12), size=st.integers(1, 9))
+def test_the_lens_sees_the_text_of_every_row_that_stays(n, places, size):
+    table = scored([f"{'r' * (number % 7)}{number}" for number in range(n)])
+    looked_at = []
+    sketcher = Sketcher(size, lens=lambda texts: looked_at.append(len(texts)) or lens(texts))
+    for batch in cut(table, places):
+        sketcher.add(batch, texts_of(batch))
+    sample = sketcher.sketches()[DAY].sample
+    assert sample["surprise"].to_pylist() == [3 * len(review_id) for review_id in sample["review_id"].to_pylist()]
+    assert looked_at == [len(sample)]
+    assert sample.schema.equals(SAMPLE)
+    assert Sketch.from_bytes(sketcher.sketches()[DAY].to_bytes(), n=n, moments={}).sample["topics"].equals(sample["topics"])
+
+
+def test_without_a_lens_its_columns_are_null():
+    sample = sketch_of([scored(["a", "b"])], 5).sample
+    assert {sample[name].null_count for name in schema.LENS_COLUMNS} == {2}
+
+
+@settings(max_examples=30, deadline=None)
+@given(sizes=st.lists(st.integers(0, 60), min_size=1, max_size=6), size=st.integers(1, 20))
+def test_limits_of_the_objects_before_spare_work_and_change_nothing(sizes, size):
+    """What the lens must look at grows with the sample; what a date's samples merge to stays the same."""
+    objects = [scored([f"o{place}-{number}" for number in range(n)]) for place, n in enumerate(sizes) if n]
+    limits, spared, whole = Limits(size), [], []
+    for table in objects:
+        for found, known in ((spared, limits), (whole, None)):
+            sketcher = Sketcher(size, limits=known)
+            sketcher.add(table)
+            found.append(sketcher.sketches())
+        limits.note(spared[-1])
+    merged, expected = (merge([item[DAY] for item in found], size=size) for found in (spared, whole))
+    if objects:
+        assert_same(merged, expected)
+    assert sum(item[DAY].sample.num_rows for item in spared) <= sum(item[DAY].sample.num_rows for item in whole)
+
+
+def test_a_sketch_of_a_version_without_a_lens_can_still_be_read():
+    sketch = sketch_of([scored(["a", "b"])], 5)
+    older = pa.ipc.open_stream(sketch.to_bytes()).read_all().drop_columns(list(schema.LENS_COLUMNS))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, older.schema) as writer:
+        writer.write_table(older)
+    again = Sketch.from_bytes(sink.getvalue().to_pybytes(), n=2, moments={})
+    assert again.sample["review_id"].to_pylist() == sketch.review_ids
+    assert again.sample["topics"].null_count == 2
