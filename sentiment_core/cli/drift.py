@@ -199,7 +199,7 @@ def _print_replay(found: dict[str, Any]) -> None:
     console.print(
         f"{len(nights)} nights under {escape(found['policy'])}, mode {found['mode']}: "
         + ", ".join(f"{counts[word]} {_coloured(word)}" for word in _WORDS if counts[word])
-        + f"; {len(found['retrains'])} retrains would have been set off."
+        + f". Retrains set off: {len(found['retrains'])}."
     )
     for planted in found["planted"]:
         console.print(_planted_line(planted))
@@ -232,8 +232,8 @@ def _print_years(found: dict[str, Any]) -> None:
     console.print(table)
     console.print()
     console.print(
-        f"{len(found['years'])} years of {found['nights_a_year']} nights of {found['n_reviews']:,} reviews under "
-        f"{escape(found['policy'])}, mode {found['mode']}, version {found['model_version']}. A year of this policy on this data has"
+        f"{len(found['years'])} times {found['nights_a_year']} nights of {found['n_reviews']:,} reviews under {escape(found['policy'])}, "
+        f"mode {found['mode']}, version {found['model_version']}. In 365 nights this policy has on this data"
     )
     for name, word in (("warn", "warnings"), ("retrains", "retrains"), ("quarantine", "quarantines")):
         rate = found["a_year"][name]

@@ -74,7 +74,7 @@ def _bar(
     parts = [
         _text(0, y + 15, name, "name", anchor="start"),
         f'<rect class="bar{moved}" {rectangle}><title>{escape(name)}: {z:+.1f} standard errors</title></rect>',
-        _text(middle + math.copysign(length + 5, z), y + 15, f"{z:+.1f}", "figure", anchor="start" if z >= 0 else "end"),
+        _text(middle + math.copysign(length + 5, z), y + 15, _signed(z), "figure", anchor="start" if z >= 0 else "end"),
     ]
     if limit is not None and limit <= end:
         for sign in (-1, 1):
@@ -198,6 +198,15 @@ def mark(verdict: str, x: float, y: float, r: float) -> str:
         arc = f"a{r:.1f} {r:.1f} 0 1 0 "
         return f"M{x - r:.1f} {y:.1f}{arc}{2 * r:.1f} 0{arc}{-2 * r:.1f} 0Z"
     return "M" + "L".join(f"{right:.1f} {down:.1f}" for right, down in corners) + "Z"
+
+
+def _signed(z: float) -> str:
+    """A shift with its sign, where it has one.
+
+    >>> _signed(1.26), _signed(-0.04)
+    ('+1.3', '0.0')
+    """
+    return "0.0" if round(z, 1) == 0 else f"{z:+.1f}"
 
 
 def _size(width: int, values: Sequence[Any]) -> float:

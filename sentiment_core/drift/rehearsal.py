@@ -26,6 +26,7 @@ from sentiment_core.drift.verdict import conclude
 from sentiment_core.errors import Permanent
 from sentiment_core.policy import Policy
 
+NIGHTS_A_YEAR = 365
 TRUE_LABEL = "true_label"
 """Column of a night's rows: what a person said of the review, null where nobody has."""
 Places = npt.NDArray[np.int64]
@@ -227,23 +228,22 @@ class Estimate:
     high: float
 
 
-def rate(counts: Sequence[int]) -> Estimate:
-    """Events a year, of so many in each year: the exact Poisson interval (Garwood 1936), wider where years differ by more.
+def rate(counts: Sequence[int], *, n_nights: int = NIGHTS_A_YEAR) -> Estimate:
+    """Events in 365 nights, of so many in stretches of `n_nights`: the exact Poisson interval (Garwood 1936), wider where they differ.
 
     Of no event in 20 years it says at most .15 a year, which is one-sided.
 
-    >>> rate([0] * 20)
-    Estimate(mean=0.0, low=0.0, high=0.15)
+    >>> rate([0] * 20), rate([0] * 40, n_nights=73).high
+    (Estimate(mean=0.0, low=0.0, high=0.15), 0.37)
     """
-    n, total = len(counts), sum(counts)
-    mean = total / n
+    n, total = len(counts) * n_nights / NIGHTS_A_YEAR, sum(counts)
     if not total:
         return Estimate(mean=0.0, low=0.0, high=round(-float(np.log(0.05)) / n, 2))
     # Nights of one year share a reference: their alarms come together, and the count varies more than Poisson's.
-    spread = max(1.0, float(np.var(counts, ddof=1)) / mean) if n > 1 else 1.0
+    spread = max(1.0, float(np.var(counts, ddof=1)) / (total / len(counts))) if len(counts) > 1 else 1.0
     effective = total / spread
     low, high = stats.chi2.ppf(0.025, 2 * effective) / 2, stats.chi2.ppf(0.975, 2 * effective + 2) / 2
-    return Estimate(mean=mean, low=float(low) * spread / n, high=float(high) * spread / n)
+    return Estimate(mean=total / n, low=float(low) * spread / n, high=float(high) * spread / n)
 
 
 def share(n: int, of: int) -> Estimate:

@@ -186,7 +186,10 @@ def rehearse_years(services: Services, asked: Asked, *, tell: Tell) -> dict[str,
         "n_reviews": asked.n_reviews,
         "is_clustered": asked.is_clustered,
         "years": told,
-        "a_year": {name: asdict(rate([year[name] for year in told])) for name in ("warn", "retrain", "retrains", "quarantine")},
+        "a_year": {
+            name: asdict(rate([year[name] for year in told], n_nights=asked.n_nights))
+            for name in ("warn", "retrain", "retrains", "quarantine")
+        },
         "alarm_share": asdict(share(n_alarms, asked.n_years * asked.n_nights)),
         "planted": [_power(years, drift) for drift in planted],
         "note": "Half of the reference's products were the reference, the nights came from the others: of a reference half as large, "

@@ -204,7 +204,7 @@ def test_accuracy_counts_labelled_reviews_and_a_binary_model_takes_neutral_as_po
     ]
     store.deliver("a", reviews)
     store.publish()
-    assert records.labelled(store.engine, DAY, 1) == (2, 1)
+    assert records.labelled(store.engine, DAY, 1) == (4, 2)
     assert records.labelled(store.engine, DAY, 2) == (0, 0)
     card = store.rows("select model_version, n_scored, positive_share, n_labelled, accuracy from sentiment.model_scorecard")
     assert card == [(1, 5, 1.0, 4, 0.5)]
@@ -293,3 +293,55 @@ def test_fresh_labels_say_where_the_texts_lie(store):
         None,
     )
     assert [row["review_id"] for row in records.fresh_labels(store.engine, since=NIGHT - timedelta(hours=1))] == ["r3", "r1"]
+
+
+def add_check(store, day, verdict="quiet", *, version=1, statistics=None):
+    check_id = records.next_check_id(store.engine)
+    judged = DriftVerdict(verdict=verdict, n=4, p_value=0.5, effect=0.01, estimated_accuracy=0.9, labelled_accuracy=None)
+    return records.insert_check(
+        store.engine, check_id=check_id, verdict=judged, window_date=day, model_version=version, report_url=None, run_id="run",
+        statistics=statistics,
+    )  # fmt: skip
+
+
+def past(store, before, *, version=1):
+    return records.past_checks(store.engine, first=DAY, before=before, model_version=version)
+
+
+def test_history_is_the_check_that_counts_of_every_earlier_date_and_none_of_later_ones(store):
+    for later in range(4):
+        add_check(store, DAY + timedelta(days=later), "warn", statistics={"n": later})
+    add_check(store, DAY + timedelta(days=1), "quiet", statistics={"n": 9})
+    found = past(store, DAY + timedelta(days=3))
+    assert [(row["window_date"], row["verdict"], row["statistics"]) for row in found] == [
+        (DAY, "warn", {"n": 0}), (DAY + timedelta(days=1), "quiet", {"n": 9}), (DAY + timedelta(days=2), "warn", {"n": 2}),
+    ]  # fmt: skip
+
+
+def test_history_of_a_version_leaves_out_what_another_has_scored(store):
+    add_check(store, DAY, version=1)
+    add_check(store, DAY + timedelta(days=1), version=1)
+    add_check(store, DAY + timedelta(days=1), version=2)
+    assert [row["window_date"] for row in past(store, DAY + timedelta(days=2))] == [DAY]
+    assert [row["window_date"] for row in past(store, DAY + timedelta(days=2), version=2)] == [DAY + timedelta(days=1)]
+
+
+def test_history_counts_the_labels_that_came_late(store):
+    store.deliver("a.jsonl", ["r1", "r2", "r3"])
+    store.publish()
+    add_check(store, DAY)
+    assert [(row["n_labelled"], row["n_right"]) for row in past(store, NIGHT.date())] == [(0, 0)]
+    given = [{"review_date": DAY, "review_id": "r1", "label": "positive"}, {"review_date": DAY, "review_id": "r2", "rating": 1}]
+    records.upsert_labels(store.engine, labels(*given))
+    assert [(row["n_labelled"], row["n_right"]) for row in past(store, NIGHT.date())] == [(2, 1)]
+    assert records.count_scored_labels(store.engine) == 2
+    assert records.labels_of(store.engine, DAY, 1) == {"r1": "positive", "r2": "negative"}
+
+
+def test_the_nights_of_a_version_are_those_with_rows_of_it(store):
+    store.deliver("a.jsonl", ["r1", "r2", "r3"])
+    store.publish()
+    for later in range(2):
+        add_check(store, DAY + timedelta(days=later))
+    assert records.nights_of_version(store.engine, 1, first=DAY, last=NIGHT.date()) == [(DAY, 3)]
+    assert records.nights_of_version(store.engine, 2, first=DAY, last=NIGHT.date()) == []
