@@ -58,6 +58,11 @@ class Server:
             assert time.monotonic() < deadline, self.component.log.read_text(errors="replace")[-2000:]
             time.sleep(0.1)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """As the kernel does it: no goodbye, the whole family."""
         if self._process is None:
