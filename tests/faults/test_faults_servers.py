@@ -165,22 +165,20 @@ def test_clock_set_back(delivered, figures):
 
 
 def test_one_row_and_one_object_in_a_hundred_bad(place, figures):
-    for number in range(200):
+    for number in range(100):
         bad = '{"review_id": "no text"}\n' if number % 2 else ""
         place.deliver(f"{number:03}.jsonl", 50, first=number * 50, bad=bad)
-    for name in ("never-0.parquet", "never-1.jsonl.gz"):
-        place.bucket.put(incoming_prefix(DAY) + name, b"PAR1 and nothing else")
+    place.bucket.put(incoming_prefix(DAY) + "never.parquet", b"PAR1 and nothing else")
     outcome = place.work()
     counts = (outcome["n_objects"], outcome["n_failed"], outcome["n_quarantined"], outcome["status"])
-    assert counts == (202, 2, 100, "succeeded")
+    assert counts == (101, 1, 50, "succeeded")
     figures.add(place.check(), "nobody has to")
     reasons = place.rows("select reason from sentiment.source_objects where status = 'failed'")
-    assert len(reasons) == 2
-    assert all(reason for (reason,) in reasons)
+    assert ["Parquet" in reason for (reason,) in reasons] == [True]
 
 
 def test_thousands_of_tiny_files_far_away(place, figures, is_full):
-    n = 5000 if is_full else 300
+    n = 5000 if is_full else 150
     for number in range(n):
         place.deliver(f"{number:05}.jsonl", 1, first=number)
     place.to_s3.delay_s = 0.03
