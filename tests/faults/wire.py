@@ -87,6 +87,8 @@ class Wire:
     def close(self) -> None:
         self._is_closed = True
         self.heal()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the one who accepts
         self._listener.close()
         self.drop_links()
 

@@ -145,6 +145,21 @@ def test_beside_a_reader_who_stays_the_rows_are_merged_into_the_old_leaf(store, 
     assert set(store.current()) == {(DAY, "r1"), (DAY, "r2")}
 
 
+@pytest.mark.parametrize(("looks_first", "expected"), [(False, []), (True, [("one",)])])
+def test_a_transaction_of_one_moment_keeps_its_date_if_it_has_looked_before(store, reader_url, looks_first, expected):
+    """What the README tells analysts who want several statements to agree."""
+    obj = store.obj("a")
+    store.deliver(obj, ["r1"], run_id="one")
+    store.publish()
+    with connect(reader_url).connect().execution_options(isolation_level="REPEATABLE READ") as reader:
+        reader.execute(text("select count(*) from sentiment.scored_reviews" if looks_first else "select 1 from sentiment.labels"))
+        store.deliver(obj, ["r1"], run_id="two", force=True)
+        store.publish()
+        assert reader.execute(text("select run_id from sentiment.scored_reviews")).all() == expected
+        reader.rollback()
+        assert reader.execute(text("select run_id from sentiment.scored_reviews")).all() == [("two",)]
+
+
 def test_a_fresh_date_is_attached_beside_a_reader_who_stays(store, reader_url):
     store.deliver("a", ["r1"])
     store.publish()
