@@ -145,7 +145,7 @@ def test_a_row_that_another_outranks_comes_along(place, services):
     assert versions(place) == {"r1": 2, "r2": 2}
 
 
-@pytest.mark.parametrize("n_left", range(0, 28, 3))
+@pytest.mark.parametrize("n_left", range(0, 28, 6))
 def test_killed_and_started_again_it_ends_as_if_nothing_had_been(place, services, n_left):
     for number in range(4):
         deliver(services, f"{number}.jsonl", range(10 * number, 10 * number + 10))
