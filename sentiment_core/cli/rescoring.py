@@ -99,8 +99,10 @@ def _plan_lines(plan: dict[str, Any]) -> Iterator[str]:
         share, low, high = (f"{flips[name]:.1%}" for name in ("share", "share_low", "share_high"))
         yield (
             f"Labels that would change: {share} ({low} to {high}, with 95 % confidence), that is {flips['n']:,} reviews "
-            f"({flips['n_low']:,} to {flips['n_high']:,}); seen on {flips['n_sampled']:,} of them."
+            f"({flips['n_low']:,} to {flips['n_high']:,}). In a sample of {flips['n_sampled']:,}:"
         )
+        if not flips["moved"]:
+            yield "  none"
         for move in flips["moved"]:
             yield f"  {move['before']} to {move['after']}: {move['n']:,}"
     yield from _kept_lines(plan["kept"])
@@ -111,8 +113,8 @@ def _done_lines(done: dict[str, Any]) -> Iterator[str]:
         yield "Nothing was scored again."
     else:
         yield (
-            f"{_by(done)} has scored {_count(done['n_rows'], 'review')} of {_count(done['n_objects'], 'object')} again in "
-            f"{done['seconds']:,.1f} s; {_count(done['n_flipped'], 'label')} changed. Run {done['run_id']}."
+            f"{_by(done)}: {_count(done['n_rows'], 'review')} of {_count(done['n_objects'], 'object')} scored again in "
+            f"{done['seconds']:,.1f} s, {_count(done['n_flipped'], 'label')} changed (run {done['run_id']})."
         )
     yield from _kept_lines(done["kept"])
 
@@ -120,7 +122,7 @@ def _done_lines(done: dict[str, Any]) -> Iterator[str]:
 def _kept_lines(kept: list[dict[str, Any]]) -> Iterator[str]:
     if kept:
         n_rows = sum(item["n_rows"] for item in kept)
-        yield f"Kept as they are: {_count(n_rows, 'review')} of {_count(len(kept), 'object')} whose texts cannot be read any more."
+        yield f"Kept as they are: {_count(n_rows, 'review')} of {_count(len(kept), 'object')} whose texts are no longer there."
     for item in kept[:_N_SHOWN]:
         yield f"  {item['key']}: {item['reason']} ({_count(item['n_rows'], 'review')})"
     if len(kept) > _N_SHOWN:

@@ -128,6 +128,7 @@ class Replacing:
             "run_id": self._run_id,
         }
         with self._connection.begin():
+            self._connection.execute(statement("publish.set_memory"))
             self._connection.execute(statement("publish.lock_date"), {"review_date": day.isoformat()})
             values["scored_at"] = self._connection.execute(statement("ledger.clock")).scalar_one()
             found = self._connection.execute(_named("replace", day), values).one()

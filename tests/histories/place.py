@@ -3,9 +3,11 @@
 A version says of a text what the hash of both says, so that the model knows it too. Nothing here knows what is right.
 """
 
+import re
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,27 @@ from sentiment_core.stages.services import Services
 from sentiment_core.store.engine import connect
 from tests.histories.trouble import Trouble
 
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_ROW = "s.review_date, s.review_id, o.key, o.sequence, s.row_number, s.model_version, s.run_id, s.text_excerpt, s.label"
+_OBJECT = "join sentiment.source_objects o using (object_id)"
+_NEWEST = "max(sequence) filter (where status in ('staged', 'scored', 'gone')) over (partition by key)"
+QUERIES = {
+    "scored_reviews": f"select {_ROW} from sentiment.scored_reviews s {_OBJECT}",
+    "n_current": "select count(*) from sentiment.scored_reviews",
+    "score_history": f"select {_ROW} from sentiment.score_history s {_OBJECT}",
+    # Those of objects that are being published anew are about to be forgotten.
+    "runner_ups": f"select {_ROW} from sentiment.runner_ups s {_OBJECT}"
+    " join sentiment.object_dates d using (object_id, review_date) where d.is_published",
+    "source_objects": "select key, sequence, etag, case when status in ('staged', 'scored', 'gone', 'superseded')"
+    f" and sequence < {_NEWEST} then 'old' else status end as state, run_id, model_version, n_scored, n_quarantined"
+    " from sentiment.source_objects",
+    "quarantined_reviews": f"select key, row_number from (select *, {_NEWEST} as live from sentiment.source_objects) o"
+    " join sentiment.quarantined_reviews using (object_id) where o.sequence = o.live",
+    "labels": "select review_date, review_id, label from sentiment.labels",
+    "scoring_runs": "select run_id, window_date, model_version, status from sentiment.scoring_runs",
+    "model_events": "select event, model_version from sentiment.model_events order by event_id",
+    "unpublished": "select distinct review_date from sentiment.object_dates where not is_published",
+}
 VERSIONS = (1, 2, 3)
 LABELS = ("negative", "positive")
 
@@ -124,37 +147,30 @@ class Place:
 
     def view(self) -> dict[str, Any]:
         """The relations, as `World.view` has them; fails where an identity has two current rows."""
-        place = "o.key, o.sequence, s.row_number, s.model_version, s.run_id, s.text_excerpt, s.label"
-        objects = "join sentiment.source_objects o using (object_id)"
-        current = self.rows(f"select s.review_date, s.review_id, {place} from sentiment.scored_reviews s {objects}")
+        found = self._read_relations()
+        current = found["scored_reviews"]
         assert len({row[:2] for row in current}) == len(current), current
-        assert len(current) == self.rows("select count(*) from sentiment.scored_reviews")[0][0]
-        newest = "max(sequence) filter (where status in ('staged', 'scored', 'gone')) over (partition by key)"
-        ledger = self.rows(
-            "select key, sequence, etag, case when status in ('staged', 'scored', 'gone', 'superseded')"
-            f" and sequence < {newest} then 'old' else status end, run_id, model_version, n_scored, n_quarantined"
-            " from sentiment.source_objects"
-        )
-        rejected = (
-            f"select key, row_number from (select *, {newest} as live from sentiment.source_objects) o"
-            " join sentiment.quarantined_reviews using (object_id) where o.sequence = o.live"
-        )
+        assert found["n_current"] == [(len(current),)]  # none comes from an object that the ledger does not know
         return {
             "scored_reviews": {row[:2]: row[2:] for row in current},
-            "score_history": Counter(
-                self.rows(f"select s.review_date, s.review_id, {place} from sentiment.score_history s {objects}")
-            ),
-            "runner_ups": set(
-                self.rows(
-                    f"select s.review_date, s.review_id, {place} from sentiment.runner_ups s {objects}"
-                    " join sentiment.object_dates d using (object_id, review_date) where d.is_published"
-                )
-            ),
-            "source_objects": {row[:2]: (*row[2:5], None) if row[3] == "failed" else row[2:] for row in ledger},
-            "quarantined_reviews": set(self.rows(rejected)),
-            "labels": {row[:2]: row[2] for row in self.rows("select review_date, review_id, label from sentiment.labels")},
-            "scoring_runs": {row[0]: row[1:] for row in self.rows(
-                "select run_id, window_date, model_version, status from sentiment.scoring_runs")},
-            "model_events": self.rows("select event, model_version from sentiment.model_events order by event_id"),
-            "unpublished": {day for day, in self.rows("select distinct review_date from sentiment.object_dates where not is_published")},
-        }  # fmt: skip
+            "score_history": Counter(found["score_history"]),
+            "runner_ups": set(found["runner_ups"]),
+            "source_objects": {row[:2]: (*row[2:5], None) if row[3] == "failed" else row[2:] for row in found["source_objects"]},
+            "quarantined_reviews": set(found["quarantined_reviews"]),
+            "labels": {row[:2]: row[2] for row in found["labels"]},
+            "scoring_runs": {row[0]: row[1:] for row in found["scoring_runs"]},
+            "model_events": found["model_events"],
+            "unpublished": {day for (day,) in found["unpublished"]},
+        }
+
+    def _read_relations(self) -> dict[str, list[tuple[Any, ...]]]:
+        """All in one statement: at one moment, and one round trip."""
+        parts = (
+            f"'{name}', (select coalesce(json_agg(row_to_json(q)), '[]') from ({query}) q)" for name, query in QUERIES.items()
+        )
+        found = self.onlooker.execute(text(f"select json_build_object({', '.join(parts)})")).scalar_one()
+        return {name: [tuple(map(_plain, row.values())) for row in rows] for name, rows in found.items()}
+
+
+def _plain(value: Any) -> Any:
+    return date.fromisoformat(value) if isinstance(value, str) and _DATE.fullmatch(value) else value

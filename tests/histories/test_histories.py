@@ -11,7 +11,7 @@ def test_after_every_history_the_relations_are_those_of_the_model(place):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=100, stateful_step_count=20, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+            max_examples=100, stateful_step_count=15, deadline=None, database=None, suppress_health_check=list(HealthCheck)
         ),
     )
     assert machine.n_histories >= 100

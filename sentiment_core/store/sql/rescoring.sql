@@ -88,6 +88,7 @@ with updated as (
 ), retired as (
     insert into sentiment.score_history ({columns}, retired_at)
     select {columns}, now() from updated
+    order by review_id -- as its index has them, which is several times quicker
 )
 select count(*) as n_rows, count(*) filter (where is_flipped) as n_flipped from updated
 
