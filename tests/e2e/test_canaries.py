@@ -48,7 +48,7 @@ def command_lines() -> Iterator[CommandLines]:
 
 
 @pytest.fixture(scope="module")
-def canary_night(machine, nights, command_lines, day: Callable[[int], date]) -> date:
+def canary_night(machine, promoted, command_lines, day: Callable[[int], date]) -> date:
     """A night whose reviews carry canaries, one of them rejected; and a run that fails."""
     night = day(40)
     filler = "a wonderful film with a moving story and a long tail of words " * 4
