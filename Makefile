@@ -7,7 +7,7 @@ export PATH := /usr/local/bin:/usr/bin:/bin
 endif
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help set-up demo up down status test soak faults bench lint lock clean
+.PHONY: help set-up demo up down status test soak faults bench lint audit lock clean
 
 help:
 	@echo 'make demo     set everything up and play six nights through Airflow (REVIEWS=DIR: with real reviews)'
@@ -15,6 +15,7 @@ help:
 	@echo 'make test     all tests                    make lint     format, types, layers'
 	@echo 'make soak     histories of nights, crashes and rewrites against a model, until Ctrl-C (SECONDS=600: so long)'
 	@echo 'make faults   every fault at full size, with servers and workers really killed, as one table (half an hour)'
+	@echo 'make audit    look for secrets in the repository, and for known vulnerabilities in what it pins (asks PyPI)'
 	@echo 'make bench    speed against the peers, as one table (ARGS="--quick"; ARGS="--help": all options)'
 	@echo 'make lock     write requirements.txt anew  (UPGRADE=1: with the newest versions that fit)'
 	@echo '.venv/bin/sentiment --help   all commands'
@@ -45,6 +46,9 @@ lint: set-up
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
+
+audit: set-up
+	@.venv/bin/python include/audit.py $(ARGS)
 
 lock: set-up
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.12 --no-header --no-annotate --no-emit-index-url \

@@ -31,9 +31,8 @@ class AddSlash:
             await self.app(scope, receive, send)
             return
         location = PREFIX.strip("/").encode() + b"/"  # relative, so that it holds behind a proxy that cuts a prefix off
-        await send(
-            {"type": "http.response.start", "status": 307, "headers": [(b"location", location), (b"content-length", b"0")]}
-        )
+        headers = [(b"location", location), (b"content-length", b"0"), (b"content-security-policy", b"default-src 'none'")]
+        await send({"type": "http.response.start", "status": 307, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
 

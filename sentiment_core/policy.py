@@ -26,6 +26,12 @@ class Reading:
     max_id_chars: int
     created_days_before: int
     raw_chars: int
+    max_object_rows: int
+    max_object_bytes: int
+    max_growth: int
+    free_bytes: int
+    max_page_bytes: int
+    max_columns: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,7 @@ STYLE = (TEMPLATES / "style.css").read_text(encoding="utf-8")
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
 COMMON_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'self'",  # of what is no page: nothing to load
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cache-Control": "private, no-cache",  # nothing of it may come out of a cache after a logout

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from sentiment_core.cli import load_settings
 from sentiment_core.cli.arguments import Json, dump, registered, version_or
+from sentiment_core.errors import printable
 from sentiment_core.stages.services import Services
 
 console = Console(highlight=False)
@@ -137,5 +138,5 @@ def _history(events: list[dict[str, Any]]) -> Table:
     table.add_column("why", ratio=1, overflow="fold")
     for event in events:
         at = event["at"].astimezone(UTC).strftime("%Y-%m-%d %H:%M")
-        table.add_row(at, str(event["model_version"]), event["event"].replace("_", " "), escape(event["reason"]))
+        table.add_row(at, str(event["model_version"]), event["event"].replace("_", " "), escape(printable(event["reason"])))
     return table

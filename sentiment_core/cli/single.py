@@ -15,6 +15,7 @@ from rich.text import Text
 
 from sentiment_core.cli import load_settings
 from sentiment_core.cli.arguments import Json, Model, dump
+from sentiment_core.errors import printable
 from sentiment_core.stages.services import Services
 
 _COLOURS = {"negative": "red", "neutral": "yellow", "positive": "green"}
@@ -57,7 +58,7 @@ def _predictions(results: list[dict[str, Any]], width: int) -> Table:
     room = max(8, width - sum(len(name) + 4 for name in ("positive", *classes)))
     for result in results:
         scores = [Text(f"{result['scores'][name]:.1%}", style="bold" if name == result["label"] else "") for name in classes]
-        words = Text(" ".join(result["text"].split()))
+        words = Text(printable(" ".join(result["text"].split())))
         words.truncate(room, overflow="ellipsis")
         table.add_row(_label(result["label"]), *scores, words)
     return table
@@ -84,9 +85,11 @@ def explain(
 
 def _explanation(result: dict[str, Any], n_terms: int) -> Group:
     review = result["review"]
-    about = "  ".join(filter(None, (review["product_id"] and f"product {review['product_id']}", review["source"])))
+    about = printable("  ".join(filter(None, (review["product_id"] and f"product {review['product_id']}", review["source"]))))
     return Group(
-        Text.assemble((review["review_id"], "bold"), f" of {review['review_date']}", (f"  {about}" if about else "", "dim")),
+        Text.assemble(
+            (printable(review["review_id"]), "bold"), f" of {review['review_date']}", (f"  {about}" if about else "", "dim")
+        ),
         _verdict(result["score"]),
         Padding(_excerpt(review["text"]), (1, 2)),
         _terms(result["explanation"], n_terms),
@@ -101,7 +104,7 @@ def _verdict(score: dict[str, Any]) -> Text:
 
 
 def _excerpt(text: str, most: int = 600) -> Text:
-    words = " ".join(text.split())
+    words = printable(" ".join(text.split()))
     return Text(words if len(words) <= most else words[:most].rsplit(" ", 1)[0] + " …", style="italic")
 
 
@@ -156,7 +159,7 @@ def _origin(result: dict[str, Any]) -> Table:
     table.add_row("model", f"version {model['version']} of {escape(model['name'])}")
     if model["snapshot"]:
         table.add_row("trained on", escape(model["snapshot"]))
-    table.add_row("object", escape(f"{source['url']}, row {source['row_number']} (object_id {source['object_id']})"))
+    table.add_row("object", escape(f"{printable(source['url'])}, row {source['row_number']} (object_id {source['object_id']})"))
     table.add_row("run", escape(f"{run['run_id']}, at {run['scored_at'].astimezone(UTC):%Y-%m-%d %H:%M} UTC"))
     return table
 

@@ -1,17 +1,17 @@
 """`sentiment sql`: a psql-like session of the read-only analyst. Only reading lines and drawing tables."""
 
-import csv
-import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sentiment_core.cli import load_settings
-from sentiment_core.errors import Permanent
+from sentiment_core.errors import Permanent, printable
 
 if TYPE_CHECKING:
     from sentiment_core.store.analyst import Analyst, Result
@@ -20,6 +20,10 @@ _HELP = r"""\d            lists the relations
 \d RELATION   shows the columns of one, and what they mean
 \q            leaves
 Statements end with a semicolon. Everything can be read, nothing can be changed."""
+
+
+_QUOTE, _SPECIAL = '"', re.compile(r'[",\r\n]|^\s|\s$')
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four are full-width
 
 
 def register(app: typer.Typer) -> None:
@@ -139,12 +143,12 @@ def draw_table(result: "Result") -> str:
 
     if not result.columns:
         return f"{result.status}\n"
-    cells = [[(value or "").split("\n") for value in row] for row in result.rows]
+    names = [printable(column.name) for column in result.columns]
+    cells = [[printable(value or "").split("\n") for value in row] for row in result.rows]
     widths = [
-        max(cell_len(column.name), *(cell_len(line) for row in cells for line in row[place]), 0)
-        for place, column in enumerate(result.columns)
+        max(cell_len(names[place]), *(cell_len(line) for row in cells for line in row[place]), 0) for place in range(len(names))
     ]
-    header = "|".join(_centred(column.name, width + 2) for column, width in zip(result.columns, widths, strict=True))
+    header = "|".join(_centred(name, width + 2) for name, width in zip(names, widths, strict=True))
     lines = [header.rstrip(), "+".join("-" * (width + 2) for width in widths)]
     for row in cells:
         for number in range(max(len(cell) for cell in row)):
@@ -167,13 +171,37 @@ def _centred(word: str, width: int) -> str:
 
 
 def draw_csv(result: "Result") -> str:
-    """The result as CSV with a header; null is empty. A statement without a result gives nothing."""
-    sink = io.StringIO()
-    if result.columns:
-        writer = csv.writer(sink, lineterminator="\n")
-        writer.writerow([column.name for column in result.columns])
-        writer.writerows(result.rows)
-    return sink.getvalue()
+    """The result as CSV with a header; null is empty. A statement without a result gives nothing.
+
+    A text that a spreadsheet would run as a formula has an apostrophe before it: who wrote the review decides what is
+    in it, and who opens the file does not expect to run anything. `--json` gives every value as it is.
+    """
+    if not result.columns:
+        return ""
+    rows = (
+        [(_tamed(value) if column.is_text else value) or "" for column, value in zip(result.columns, row, strict=True)]
+        for row in result.rows
+    )
+    lines = chain([[column.name for column in result.columns]], rows)
+    return "".join(",".join(_field(cell) for cell in line) + "\n" for line in lines)
+
+
+def _field(value: str) -> str:
+    """A field after RFC 4180. The csv module leaves a lone carriage return as it is, which ends a line to many readers.
+
+    >>> _field("plain"), _field("a, b")
+    ('plain', '"a, b"')
+    """
+    return f'"{value.replace(_QUOTE, _QUOTE * 2)}"' if _SPECIAL.search(value) else value
+
+
+def _tamed(value: str | None) -> str | None:
+    """A text that begins like a formula made a text to spreadsheets too (OWASP, "CSV Injection").
+
+    >>> _tamed("=1+1"), _tamed("fine"), _tamed(None)
+    ("'=1+1", 'fine', None)
+    """
+    return f"'{value}" if value and value.startswith(_FORMULA) else value
 
 
 def draw_json(result: "Result") -> str:

@@ -18,6 +18,10 @@ STORE_VARIABLE = "_MLFLOW_SERVER_FILE_STORE"
 DESTINATION_VARIABLE = "_MLFLOW_SERVER_ARTIFACT_DESTINATION"
 ROOT_VARIABLE = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 SERVE_VARIABLE = "_MLFLOW_SERVER_SERVE_ARTIFACTS"
+# `mlflow db upgrade URL`, without the address: it holds a password, and a command line is for everybody to read.
+_UPGRADE = (
+    f"import os, sys; sys.argv = ['mlflow', 'db', 'upgrade', os.environ['{STORE_VARIABLE}']]; from mlflow.cli import cli; cli()"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +85,7 @@ class MlflowServer:
         known = processes.read_json(marker)
         if known and known != current:
             processes.run(
-                [sys.executable, "-m", "mlflow", "db", "upgrade", self.database_url],
+                [sys.executable, "-c", _UPGRADE],
                 directory=self.directory,
                 variables=self.variables,
             )

@@ -197,7 +197,8 @@ def _parsed(array: pa.Array) -> pa.Array:
     zoned = pc.if_else(pc.and_(looks_right, is_zoned), array, None)
     naive = pc.if_else(pc.and_(looks_right, pc.invert(is_zoned)), array, None)
     try:
-        return pc.coalesce(zoned.cast(schema.TIMESTAMP), naive.cast(pa.timestamp("us")).cast(schema.TIMESTAMP))
+        # In UTC a time of the year 9999 may be one of the year 10000, which Python does not know.
+        return _in_microseconds(pc.coalesce(zoned.cast(schema.TIMESTAMP), naive.cast(pa.timestamp("us")).cast(schema.TIMESTAMP)))
     except pa.ArrowInvalid:
         # A 30th of February, or nanoseconds: one such value spoils the cast of all.
         candidates = pc.if_else(looks_right, array, None).to_pylist()

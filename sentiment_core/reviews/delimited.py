@@ -19,6 +19,7 @@ from sentiment_core.reviews.rows import RawRows, Request, UnreadableObject, brok
 
 _BOM = b"\xef\xbb\xbf"
 _QUOTED = re.compile(rb'"((?:[^"]++|"")*+)"')
+_BLANK_LINES = re.compile(rb"(?:\r?\n)++")  # no rows, and a file may hold gigabytes of them
 # Possessive all through: a field is matched in one pass or not at all. It ends in the text at hand, or is not whole yet.
 _FIELD = re.compile(rb'(?:"((?:[^"]++|"")*+)"|((?:[^",\r\n]|\r(?!\n))(?:[^,\r\n]++|\r(?!\n))*+)?)(,|\r?\n)')
 
@@ -126,6 +127,9 @@ class _Scanner:
         records: list[Record] = []
         is_clean: bool | None = None
         while self._position < len(buffer):
+            if blank := _BLANK_LINES.match(buffer, self._position):
+                self._position = blank.end()
+                continue
             if is_clean is None and self.shape and len(buffer) - self._position >= _MIN_BYTES:
                 clean = parse_records(buffer[self._position :], *self.shape, self._request)
                 is_clean = clean is not None

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from sentiment_core.domain import Reject
 from sentiment_core.reviews.columns import MAX_WHOLE_FLOAT
-from sentiment_core.reviews.jsonblocks import Block, Types, parse_lines
+from sentiment_core.reviews.jsonblocks import MAX_NAMES, Block, Types, parse_lines
 from sentiment_core.reviews.rows import Column, RawRows, Request, UnreadableObject, broken_row, readable_id, shown
 
 # Half a character: JSON can spell it, no encoding can hold it.
@@ -84,7 +84,8 @@ class _Reader:
 
     def take(self, piece: pa.Buffer) -> RawRows:
         """Decode some lines, together if they are clean."""
-        block = parse_lines(piece, self.request, self.types) if piece.size >= _MIN_BYTES else None
+        is_long = piece.size >= _MIN_BYTES and len(self.ignored) < MAX_NAMES
+        block = parse_lines(piece, self.request, self.types) if is_long else None
         return self.take_lines(piece.to_pybytes().split(b"\n")) if block is None else self.take_block(block)
 
     def take_block(self, block: Block) -> RawRows:
@@ -111,7 +112,8 @@ class _Reader:
             value = self._decode(line)
             if isinstance(value, dict):
                 numbers.append(self.n_rows)
-                objects.append(value)
+                # No more than is asked for: a line of some megabytes can hold millions of empty lists.
+                objects.append({name: _flat(value[name]) for name in asked & value.keys()})
                 kept.append(line)
                 if not asked.issuperset(value) and len(self.ignored) < _MAX_IGNORED:
                     self.ignored.update(value.keys() - asked)
@@ -145,6 +147,8 @@ class _Reader:
             return f"expected valid UTF-8, found {shown(line[error.start : error.start + 8])} at byte {error.start}"
         except RecursionError:
             return "expected a JSON object, found one nested too deeply"
+        except MemoryError:
+            return "expected a JSON object, found one that takes too much memory"
         except ValueError as error:
             return f"expected a JSON object, found {shown(line.strip())} ({error})"
         return value if isinstance(value, dict) else f"expected a JSON object, found {_kind(value)}"
@@ -160,6 +164,11 @@ class _Reader:
             except (pa.ArrowException, UnicodeEncodeError):
                 columns[column.name] = pa.array(_as_texts(values, column, problems), pa.large_string())
         return columns, problems
+
+
+def _flat(value: Any) -> Any:
+    """A value without what is in it: only of which kind it is will be told."""
+    return type(value)() if isinstance(value, dict | list) else value
 
 
 def _as_texts(values: list[Any], column: Column, problems: dict[int, str]) -> list[str | None]:

@@ -5,7 +5,6 @@ No client and no bytes of objects; what is inside them is the business of `forma
 
 import re
 from datetime import date
-from pathlib import PurePosixPath
 
 from sentiment_core.errors import Permanent
 
@@ -82,4 +81,4 @@ def is_review_key(key: str) -> bool:
     >>> is_review_key("incoming/date=2026-11-01/_temporary/0/part-0.parquet")
     False
     """
-    return suffix_of(key) is not None and not any(part[0] in "_." for part in PurePosixPath(key).parts)
+    return suffix_of(key) is not None and not any(part.startswith(("_", ".")) for part in key.split("/"))

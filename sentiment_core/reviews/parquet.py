@@ -16,11 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sentiment_core.errors import Transient
+from sentiment_core.reviews.bounds import Growth
 from sentiment_core.reviews.columns import fits
+from sentiment_core.reviews.parquetpages import rows_at_once
 from sentiment_core.reviews.rows import RawRows, Request, UnreadableObject
 
 # A batch of long texts is cut by bytes: 8,192 reviews of a megabyte would be 8 GB.
 _MAX_BATCH_BYTES = 64 << 20
+# What a row counts for at least, when it is said how far a file grows: a null takes no bytes, and much work.
+_ROW_BYTES = 64
 
 
 def read_parquet(stream: BinaryIO, request: Request) -> Iterator[RawRows]:
@@ -49,32 +53,28 @@ def _spool(stream: BinaryIO, file: BinaryIO, key: str) -> None:
 
 
 def _read_rows(file: BinaryIO, request: Request) -> Iterator[RawRows]:
+    rooms = rows_at_once(file, request, max_batch_bytes=_MAX_BATCH_BYTES)
     # A buffer makes Arrow read pages as they are needed instead of whole column chunks.
     parquet = pq.ParquetFile(file, buffer_size=1 << 20, page_checksum_verification=True)
     names = parquet.schema_arrow.names
     places = request.place(names)
+    growth = Growth(request.key, request.limits)
+    growth.n_packed = file.seek(0, io.SEEK_END)
     for column in request.columns:
         if column.name in places and not fits(column, kind := parquet.schema_arrow.field(places[column.name]).type):
             expected = "strings" if column.kind == "text" else f"values that are a {column.kind}"
             raise UnreadableObject(request.key, expected=f"{expected} in column {column.name}", found=str(kind))
     n_before = 0
-    for group in range(parquet.num_row_groups):
-        n_rows = _rows_at_once(parquet, group, request)
+    for group, n_rows in enumerate(rooms):
         for batch in parquet.iter_batches(n_rows, row_groups=[group], columns=list(places), use_threads=False):
+            columns = {name: _plain(batch.column(name)) for name in places}
+            growth.add_bytes(sum(column.nbytes for column in columns.values()) + _ROW_BYTES * batch.num_rows)
             yield RawRows(
                 numbers=np.arange(n_before, n_before + batch.num_rows),
-                columns={name: _plain(batch.column(name)) for name in places},
+                columns=columns,
                 n_ignored_columns=len(names) - len(places),
             )
             n_before += batch.num_rows
-
-
-def _rows_at_once(parquet: pq.ParquetFile, group: int, request: Request) -> int:
-    # Of the whole group, columns not asked for included: to look at one column's metadata aborts the process where they
-    # are damaged (an exception in C++ that pyarrow does not catch).
-    metadata = parquet.metadata.row_group(group)
-    bytes_a_row = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
-    return int(max(1, min(request.limits.batch_rows, _MAX_BATCH_BYTES // bytes_a_row)))
 
 
 def _plain(array: pa.Array) -> pa.Array:

@@ -53,8 +53,14 @@ class Request:
         """No valid row is longer: a character takes at most twelve bytes, as a JSON surrogate pair."""
         return 12 * self.limits.max_text_chars + (1 << 20)
 
+    def check_width(self, n_columns: int) -> None:
+        """Raise UnreadableObject for more columns than the limits allow."""
+        if n_columns > self.limits.max_columns:
+            raise UnreadableObject(self.key, expected=f"at most {self.limits.max_columns:,} columns", found=f"{n_columns:,}")
+
     def place(self, names: Sequence[str]) -> dict[str, int]:
         """Where the asked columns stand among the object's; raises UnreadableObject naming what is missing or double."""
+        self.check_width(len(names))
         asked = [column.name for column in self.columns]
         found = ", ".join(shown(name) for name in names[:20]) or "no columns"
         for name in asked:

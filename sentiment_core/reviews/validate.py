@@ -3,7 +3,7 @@
 Rows that hold the same identity twice are no business of this module: publishing lets the last one win.
 """
 
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 import numpy.typing as npt
@@ -128,11 +128,20 @@ def _rows_with(is_marked: npt.NDArray[np.bool_], offsets: Places) -> npt.NDArray
 def _review_dates(created_at: pa.Array, findings: Findings, folder_date: date, limits: Reading) -> pa.Array:
     """UTC dates; a time far from its folder is not believed, or one typing error would make a partition of its own."""
     dates = created_at.cast(pa.date32())
-    first, last = folder_date - timedelta(days=limits.created_days_before), folder_date + timedelta(days=1)
+    first, last = _moved(folder_date, -limits.created_days_before), _moved(folder_date, 1)
     is_outside = pc.or_(pc.less(dates, pa.scalar(first)), pc.greater(dates, pa.scalar(last)))
     expected = f"expected a time from {first} to {last} (UTC) in the folder of {folder_date}, found"
     findings.note(is_outside, "created_at", lambda index: f"{expected} {created_at[index].as_py().isoformat()}")
     return pc.fill_null(dates, pa.scalar(folder_date))
+
+
+def _moved(day: date, n_days: int) -> date:
+    """The day so many days away, or the calendar's first or last.
+
+    >>> _moved(date(9999, 12, 31), 1), _moved(date(2026, 11, 1), -7)
+    (datetime.date(9999, 12, 31), datetime.date(2026, 10, 25))
+    """
+    return date.fromordinal(min(max(day.toordinal() + n_days, date.min.toordinal()), date.max.toordinal()))
 
 
 def _is_blank(array: pa.Array) -> pa.Array:

@@ -7,6 +7,8 @@ from typing import Any, Literal
 from sentiment_core.domain import Window
 from sentiment_core.errors import Permanent
 
+# What is counted in days from a night, to either side, stays within the calendar.
+_FIRST, _LAST = date(1970, 1, 1), date(8999, 12, 31)
 RunKind = Literal["scheduled", "manual", "backfill"]
 
 
@@ -22,6 +24,15 @@ class Night:
     force: bool
     """Score objects again that the ledger knows already."""
     allow_retrain: bool
+
+    def __post_init__(self) -> None:
+        if not _FIRST <= self.window_date <= _LAST:
+            raise Permanent(
+                f"night {self.window_date}",
+                expected=f"a date from {_FIRST} to {_LAST}",
+                found="another",
+                remedy="correct the date",
+            )
 
     def to_json(self) -> dict[str, Any]:
         """A small JSON value, for passing between tasks."""
@@ -55,7 +66,7 @@ def window_of(*, partition_key: str | None, param_date: str | None, run_after: d
         if text:
             try:
                 return Window.of_date(date.fromisoformat(text))
-            except ValueError as error:
+            except (ValueError, OverflowError) as error:
                 raise Permanent(
                     source, expected="a date such as 2026-11-20", found=repr(text), remedy="trigger the run again with a date"
                 ) from error

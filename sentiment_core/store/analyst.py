@@ -12,10 +12,11 @@ import psycopg2
 import psycopg2.extensions
 from sqlalchemy.engine import make_url
 
-from sentiment_core.errors import Permanent, Transient
+from sentiment_core.errors import Permanent, Transient, printable
 from sentiment_core.store.engine import connect, statements, translate
 
 _NUMBERS = {20, 21, 23, 26, 700, 701, 790, 1700}  # OIDs of integers, oid, floats, money, numeric
+_TEXTS = {18, 19, 25, 1042, 1043}  # char, name, text, character(n), varchar
 _JSON = {114, 3802}
 _BOOLEAN = 16
 _TOKEN = re.compile(
@@ -48,6 +49,11 @@ class Column:
     def is_number(self) -> bool:
         """Whether its values stand at the right."""
         return self.oid in _NUMBERS
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its values are words, which anybody may have written."""
+        return self.oid in _TEXTS
 
     def to_json(self, value: str | None) -> Any:
         """A value as JSON has it; what JSON does not know stays text.
@@ -109,7 +115,7 @@ class Analyst:
                 error, psycopg2.extensions.QueryCanceledError
             ):
                 raise translated from error
-            raise Refused(f"ERROR:  {str(error).strip()}") from error
+            raise Refused(f"ERROR:  {printable(str(error).strip())}") from error
 
     def cancel(self) -> None:
         """End the statement that runs in another thread; `run` raises Refused there."""

@@ -70,7 +70,7 @@ def test_initialise_prepares_everything_and_a_second_time_changes_nothing(server
         "AIRFLOW_HOME": str(tmp_path / "airflow"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
         "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
-        "AIRFLOW__CORE__FERNET_KEY": "h68c1IXpelaiIFMEmutF6vrPN3dYHqb5tB6elNRjHWw=",
+        "AIRFLOW__CORE__FERNET_KEY": "b25seS1mb3ItdGVzdHMtb25seS1mb3ItdGVzdHMtISE=",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(tmp_path / "state" / "passwords.json"),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.url("airflow", user="airflow", password=PASSWORD),
         "SENTIMENT_DATABASE_URL": server.url("reviews", user="sentiment_owner", password=PASSWORD),

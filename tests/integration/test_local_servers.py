@@ -1,6 +1,9 @@
 """The embedded servers by themselves."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +11,11 @@ import psutil
 import psycopg2
 import pytest
 from botocore.exceptions import ClientError
+from sqlalchemy import make_url
 
 from sentiment_core.local import processes
 from sentiment_core.local.component import running
+from sentiment_core.local.mlflow_server import MlflowServer
 from sentiment_core.local.postgres import PostgresServer
 from sentiment_core.local.s3 import S3Server
 
@@ -110,3 +115,26 @@ def test_nothing_is_left_of_a_component_that_was_killed(tmp_path: Path) -> None:
     process.wait(10)
     component.stop(identity)
     assert processes.members(identity, [component.directory, *component.data_directories]) == []
+
+
+def test_an_upgrade_of_mlflow_tells_the_process_list_no_password(
+    mlflow_server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a person sees of it with `ps` is its command line; the address of the database comes by another way."""
+    seen: list[str] = []
+
+    def run(command: Sequence[str], **options: Any) -> Any:
+        seen.append(" ".join(command))
+        return processes_run(command, **options)
+
+    processes_run = processes.run
+    monkeypatch.setattr(processes, "run", run)
+    server = replace(mlflow_server, directory=tmp_path)
+    processes.write_private(tmp_path / "schema.json", '{"mlflow": "of another version"}')
+    server.prepare()
+    assert len(seen) == 1
+    assert "upgrade" in seen[0]
+    assert make_url(server.database_url).password not in seen[0]
+    assert processes.read_json(tmp_path / "schema.json")["mlflow"] == version("mlflow")
+    server.prepare()
+    assert len(seen) == 1

@@ -249,6 +249,52 @@ def test_a_report_is_sandboxed(pages):
     assert headers["cache-control"].startswith("private")
 
 
+def test_every_answer_carries_a_content_security_policy_whoever_asks_and_whatever_for(pages, every_path):
+    add_night_with_report(pages)
+    for user in (None, "viewer"):
+        with pages.visitor(user) as visitor:
+            for path in (*every_path, "/sentiment", "/sentiment/checks/404", "/sentiment/?before=x", "/sentiment/reports/404"):
+                for headers in ({}, BROWSER):
+                    for method in ("GET", "HEAD", "POST"):
+                        answer = visitor.request(method, path, headers=headers)
+                        policy = answer.headers.get("content-security-policy", "")
+                        asked = (user, method, path, headers, answer.status_code)
+                        assert "default-src 'none'" in policy or policy.startswith("sandbox "), asked
+                        assert "allow-same-origin" not in policy, asked
+                        assert answer.headers.get("location", "/").startswith(("/", "sentiment/")), asked
+
+
+def test_a_viewer_changes_nothing_in_airflow_either(pages):
+    """Who may only look may not trigger, edit connections, read their passwords or the variables of the machine."""
+    with pages.visitor("viewer") as visitor:
+        for method, path, body in (
+            ("POST", "/api/v2/dags/score_reviews/dagRuns", {"logical_date": None}),
+            ("PATCH", "/api/v2/dags/score_reviews", {"is_paused": False}),
+            (
+                "POST",
+                "/api/v2/backfills",
+                {"dag_id": "score_reviews", "from_date": "2026-11-01T00:00:00Z", "to_date": "2026-11-01T00:00:00Z"},
+            ),
+            ("GET", "/api/v2/connections/sentiment_db", None),
+            (
+                "PATCH",
+                "/api/v2/connections/sentiment_db",
+                {"connection_id": "sentiment_db", "conn_type": "postgres", "host": "evil"},
+            ),
+            ("DELETE", "/api/v2/connections/reviews_s3", None),
+            ("GET", "/api/v2/variables", None),
+            ("GET", "/api/v2/config", None),
+        ):
+            answer = visitor.request(method, path, json=body)
+            assert answer.status_code in (401, 403), (method, path, answer.status_code, answer.text[:300])
+            assert "only-for-tests" not in answer.text
+
+
+def test_airflow_shows_nobody_the_password_of_a_connection(pages):
+    for connection_id in ("sentiment_db", "reviews_s3"):
+        assert "only-for-tests" not in json.dumps(pages.api.get(f"/api/v2/connections/{connection_id}")["password"])
+
+
 @pytest.mark.parametrize(
     "address", ["s3://pages/snapshots/a.parquet", "s3://pages/reports", "file:///etc/passwd", "https://example.org/reports/a", ""]
 )

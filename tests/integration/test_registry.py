@@ -251,7 +251,7 @@ def test_the_module_does_not_load_mlflow_before_it_is_needed():
     subprocess.run([sys.executable, "-c", program], cwd=Path(sentiment_core.__file__).parent.parent, check=True, timeout=60)
 
 
-@pytest.mark.parametrize("which", ["champion", "challenger", 7, "7"])
+@pytest.mark.parametrize("which", ["champion", "challenger", 7, "7", 0, 2**31, "99999999999999999999"])
 def test_what_does_not_exist_is_named_with_a_remedy(registry, which):
     with pytest.raises(NoModel, match=rf"{which} of model {registry.name}.*make demo"):
         registry.resolve(which)

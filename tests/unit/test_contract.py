@@ -53,7 +53,7 @@ RELATIONS = {
     "drift_history": "window_date verdict",
 }  # fmt: skip
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-MAKE_TARGETS = {"demo", "test", "soak", "bench", "up", "down", "status", "lint", "lock"}
+MAKE_TARGETS = {"demo", "test", "soak", "bench", "up", "down", "status", "lint", "audit", "lock"}
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_every_dependency_is_pinned_and_no_registry_is_named():
 
 def test_only_what_tools_need_lies_at_the_top():
     known = {
-        "dags", "plugins", "sentiment_core", "include", "tests", "docker-compose.yaml", "requirements.txt", "README.md",
+        "dags", "plugins", "sentiment_core", "include", "tests", "docker-compose.yaml", "requirements.txt", "README.md", "SECURITY.md",
         "pyproject.toml", "Makefile", "CHANGELOG.md", "LICENSE", ".ci", ".github", ".gitignore", ".dockerignore",
     }  # fmt: skip
     state = {".git", ".venv", ".local", ".env", "sentiment_batch.egg-info", "__pycache__", "build"}

@@ -145,7 +145,7 @@ def test_what_the_image_needs_is_not_ignored_by_its_builder():
     assert all((REPOSITORY / name).exists() for name in taken)
 
 
-@pytest.mark.parametrize("name", ["ci.yaml", "compose.yaml"])
+@pytest.mark.parametrize("name", ["ci.yaml", "compose.yaml", "audit.yaml"])
 def test_the_workflows_run_what_is_there(name):
     text = (REPOSITORY / ".github" / "workflows" / name).read_text()
     document = yaml.safe_load(text)

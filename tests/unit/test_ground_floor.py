@@ -73,6 +73,13 @@ def test_the_window_is_the_partition_then_the_param_then_the_day_before(key, par
     assert window_of(partition_key=key, param_date=param, run_after=run_after).window_date == expected
 
 
+@pytest.mark.parametrize("day", ["0001-01-01", "1969-12-31", "9000-01-01", "9999-12-31"])
+def test_a_night_at_the_ends_of_the_calendar_is_refused(day: str):
+    for key, param in ((day, None), (None, day)):
+        with pytest.raises(Permanent, match="expected a date"):
+            plan_night(partition_key=key, params={"date": param}, run_after=None, run_id="r", run_type="manual")
+
+
 def test_a_window_that_is_no_date_is_refused():
     with pytest.raises(Permanent, match="partition key: expected a date such as 2026-11-20, found 'yesterday'"):
         window_of(partition_key="yesterday", param_date=None, run_after=None)

