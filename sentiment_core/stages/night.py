@@ -150,7 +150,13 @@ def batches_of(obj: ObjectVersion, events: Iterator[Event]) -> Iterator[tuple[Sc
 
 
 def _score_object(
-    services: Services, night: Night, model: Any, obj: ObjectVersion, *, limits: "Limits", ahead: Iterator[Event] | None = None
+    services: Services,
+    night: Night,
+    model: Any,
+    obj: ObjectVersion,
+    *,
+    limits: "Limits | None" = None,
+    ahead: Iterator[Event] | None = None,
 ) -> "StagedObject | None":
     """What became of an object; None when it cannot be read. Without `ahead` it is read when staging needs it."""
     from sentiment_core.reviews.bucket import ObjectChanged, ObjectMissing
@@ -174,7 +180,7 @@ def _score_object(
 
 
 def _stage_object(
-    services: Services, night: Night, model: Any, obj: ObjectVersion, events: Iterator[Event], *, limits: "Limits"
+    services: Services, night: Night, model: Any, obj: ObjectVersion, events: Iterator[Event], *, limits: "Limits | None" = None
 ) -> "StagedObject":
     from sentiment_core.drift.sketch import Sketcher
     from sentiment_core.reviews.layout import folder_date_of, quarantine_key
@@ -205,7 +211,8 @@ def _stage_object(
         if rejected.tell():
             rejected.seek(0)
             services.bucket.put(quarantine_key(obj.key, obj.etag), rejected, content_type="application/x-ndjson")
-    limits.note(sketches)
+    if limits is not None:
+        limits.note(sketches)
     return staging.result
 
 
