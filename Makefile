@@ -14,7 +14,7 @@ help:
 	@echo 'make up       start the embedded stack     make status   look at it     make down   stop it'
 	@echo 'make test     all tests                    make lint     format, types, layers'
 	@echo 'make soak     histories of nights, crashes and rewrites against a model, until Ctrl-C (SECONDS=600: so long)'
-	@echo 'make faults   every fault at full size, with servers and workers really killed, as one table (half an hour)'
+	@echo 'make faults   every fault at full size, with servers and workers really killed, as one table (half an hour; QUICK=1: minutes)'
 	@echo 'make audit    look for secrets in the repository, and for known vulnerabilities in what it pins (asks PyPI)'
 	@echo 'make bench    speed against the peers, as one table (ARGS="--quick"; ARGS="--help": all options)'
 	@echo 'make lock     write requirements.txt anew  (UPGRADE=1: with the newest versions that fit)'
@@ -36,7 +36,7 @@ soak: set-up
 	@.venv/bin/python -m tests.histories $(if $(SECONDS),--seconds $(SECONDS))
 
 faults: set-up
-	@FAULTS_FULL=1 FAULTS_TABLE=tests/benchmarks/faults.md .venv/bin/python -m pytest -q tests/faults $(ARGS)
+	@FAULTS_FULL=$(if $(QUICK),,1) FAULTS_TABLE=tests/benchmarks/faults.md .venv/bin/python -m pytest -q tests/faults $(ARGS)
 
 bench: set-up
 	@.venv/bin/python -m tests.benchmarks $(ARGS)
