@@ -1,6 +1,7 @@
 """Ids and texts that are SQL, HTML, formulas, commands to a terminal: kept to the letter, and harmless wherever they are shown."""
 
 import csv
+import gzip
 import io
 import json
 from datetime import UTC, date, datetime, timedelta
@@ -112,6 +113,23 @@ def test_words_are_stored_to_the_letter_and_nothing_happens(champion, form, caps
         assert cli.run(["explain", "--", word]) == 0
         shown = capsys.readouterr().out
         assert printable(shown) == shown
+
+
+def test_a_bomb_in_the_folder_is_refused_with_its_reason_and_the_rest_of_the_night_is_scored(champion):
+    bomb, table_bomb = gzip.compress(bytes(80 << 20)), gzip.compress(b"review_id,text\n" + b"\n" * (80 << 20))
+    table = pa.table({"review_id": pa.nulls(1_500_000, pa.string()), "text": pa.nulls(1_500_000, pa.string())})
+    pq.write_table(table, nulls := io.BytesIO())
+    for name, content in (("bomb.jsonl.gz", bomb), ("bomb.csv.gz", table_bomb), ("nulls.parquet", nulls.getvalue())):
+        champion.bucket.put(f"{incoming_prefix(DAY)}{name}", content)
+    deliver(champion, "jsonl")
+    outcome = score_window(champion, DAY)
+    assert (outcome["n_objects"], outcome["n_failed"], outcome["n_scored"], outcome["n_quarantined"]) == (4, 3, len(WORDS), 0)
+    with champion.engine.connect() as connection:
+        query = "select split_part(key, '/', 3), reason from sentiment.source_objects where status = 'failed'"
+        failed = dict(map(tuple, connection.execute(text(query))))
+    assert failed.keys() == {"bomb.jsonl.gz", "bomb.csv.gz", "nulls.parquet"}
+    assert all("200 times as many bytes unpacked as delivered" in reason for reason in failed.values())
+    assert not list(champion.bucket.list("quarantine/"))
 
 
 def test_a_scored_file_keeps_ids_as_they_came_and_quotes_every_one(champion, tmp_path):
