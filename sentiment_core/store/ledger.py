@@ -232,6 +232,9 @@ class Staging:
             self._execute("insert_rejects", {"object_id": self._object_id})
 
     def _ensure_leaf(self, day: date) -> None:
+        name = leaf("staged_reviews", day).partition(".")[2]
+        if self._connection.execute(statement("publish.has_leaf"), {"leaf": name}).scalar_one():
+            return
         # In a transaction of its own: a leaf made here would keep every other night from making one until this
         # object has been read to its end.
         with self._connection.engine.begin() as connection:

@@ -19,9 +19,11 @@ from sentiment.object_leases
 where bucket = :bucket and key = :key
 
 -- name: take
--- Only if it is still the lease that was found to be free.
+-- Only if it is still the lease that was found to be free. The disk is not waited for: what a crash takes a lease from
+-- has lost its session as well.
 insert into sentiment.object_leases as l (bucket, key, token, run_id, expires_at)
-values (:bucket, :key, :token, :run_id, clock_timestamp() + make_interval(secs => :seconds))
+select :bucket, :key, :token, :run_id, clock_timestamp() + make_interval(secs => :seconds)
+from set_config('synchronous_commit', 'off', true)
 on conflict (bucket, key) do update
 set token = excluded.token, run_id = excluded.run_id, expires_at = excluded.expires_at
 where l.token = :found

@@ -227,7 +227,7 @@ def test_sketches_are_kept_with_the_object_and_replaced_with_it(store):
     obj = store.obj("a")
     for version, n in ((1, 3), (2, 4)):
         model = store.model(version)
-        with stage(store.engine, obj, window_date=DAY, model=model, run_id="run") as staging:
+        with stage(store.engine, obj, window_date=DAY, model=model, run_id="run", force=True) as staging:
             staging.add(ScoredBatch(table=store.batch(["r1"]), model=model))
             staging.add_sketch(DAY, n, {"label": {"positive": n}}, b"sample\x00")
     found = store.rows("select review_date, model_version, n, moments, sample from sentiment.drift_sketches")
