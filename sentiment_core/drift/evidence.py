@@ -5,7 +5,8 @@ Several nights: e-values. Against "the nights lie around the baseline" stands "t
 size s", for several s; the ratio of the two likelihoods is at least as large as 1/a with probability a at most, whenever
 one looks, since the baseline's own error is part of the first hypothesis (Grünwald, de Heide and Koolen, "Safe testing",
 2024). Summed over where the drift may have begun this is a Shiryaev-Roberts e-detector: a limit of 1,000 is passed once in
-1,000 quiet nights at most (Shin, Ramdas and Rinaldo, "E-detectors", 2023). Pure.
+1,000 quiet nights at most (Shin, Ramdas and Rinaldo, "E-detectors", 2023), as far as means of nights are normal and the
+baseline's error is as large as it is taken to be, which the policy's `lasting_share` trades for power. Pure.
 """
 
 from collections.abc import Sequence
