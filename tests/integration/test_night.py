@@ -339,7 +339,7 @@ def test_a_version_that_was_read_before_a_newer_one_was_staged_is_not_staged_aft
         first = next(ahead)
         deliver(champion, "a.jsonl", jsonl(review(2), review(3)))
         score_window(champion, DAY)
-        stages._score_object(champion, night, model, obj, itertools.chain([first], ahead))
+        stages._score_object(champion, night, model, obj, ahead=itertools.chain([first], ahead))
     score_window(champion, DAY)
     assert current(champion) == [(DAY, "r2"), (DAY, "r3")]
     assert rows(champion, "select count(*) from sentiment.source_objects") == [(1,)]

@@ -56,9 +56,9 @@ def run(*arguments: object) -> int:
 @pytest.mark.parametrize("form", ["parquet", "jsonl", "jsonl.gz", "csv", "csv.gz"])
 def test_every_format_in_gives_the_same_scores_in_every_format_out(champion, tmp_path, form, capsys, contents):
     rows = [{"review_id": f"r{n}", "text": f"{TEXTS[n % 3]} {n}", "product_id": f"p{n % 2}", "colour": n} for n in range(9000)]
-    expected = champion.registry.open(champion.registry.resolve("champion")).estimator.predict_proba(
-        [row["text"] for row in rows]
-    )
+    estimator = champion.registry.open(champion.registry.resolve("champion")).estimator
+    expected = estimator.predict_proba([row["text"] for row in rows])
+    decided = estimator.decide(expected)
     source = tmp_path / f"in.{form}"
     source.write_bytes(contents(form, rows))
     for ending in ("parquet", "csv", "csv.gz") if form == "parquet" else ("parquet",):
@@ -74,7 +74,8 @@ def test_every_format_in_gives_the_same_scores_in_every_format_out(champion, tmp
         assert scored["review_id"].to_pylist() == [row["review_id"] for row in rows]
         assert scored["product_id"].to_pylist() == [row["product_id"] for row in rows]
         assert scored["p_positive"].to_numpy() == pytest.approx(expected[:, 1], abs=1e-12)
-        assert scored["confidence"].to_numpy() == pytest.approx(expected.max(axis=1), abs=1e-12)
+        assert scored["label"].to_pylist() == estimator.classes_[decided].tolist()
+        assert scored["confidence"].to_numpy() == pytest.approx(expected[range(9000), decided], abs=1e-12)
         assert scored["error"].null_count == 9000
     assert {path.name for path in tmp_path.iterdir()} >= {source.name}
     assert not list(tmp_path.glob(".*"))
