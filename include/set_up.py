@@ -74,7 +74,7 @@ def is_warm(sources: str) -> bool:
 def warm(sources: str) -> None:
     """Compile, and note where the file lies that says so: nowhere, where nothing can be kept."""
     WARMED.unlink(missing_ok=True)
-    say("Compiling (once, about 20 s)")
+    say("Compiling (once, about half a minute)")
     place = call([str(PYTHON), "-P", "-m", "sentiment_core.warm"], captures=True).strip()
     WARMED.write_text(f"{sources}\n{place}\n", encoding="utf-8")
 
