@@ -22,9 +22,6 @@ from sqlalchemy.engine import Connection, Engine
 from sentiment_core.errors import Permanent, SentimentError, Transient
 from sentiment_core.store.engine import statement
 
-# A suspended machine is given two minutes. Reading may stop for one (S3's clients give up then), which is no matter as
-# the end is put off by a thread; more would only make others wait longer for a sleeper.
-SECONDS = 120.0
 # Of its length after which a lease is renewed: two renewals may fail before it ends.
 _RENEWED_AFTER = 0.3
 

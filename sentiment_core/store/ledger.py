@@ -22,7 +22,7 @@ from sentiment_core import schema
 from sentiment_core.domain import ModelRef, ObjectVersion, Reject, ScoredBatch
 from sentiment_core.store.copy import Constant, copy_table
 from sentiment_core.store.engine import statement
-from sentiment_core.store.lease import SECONDS, Lease, leased
+from sentiment_core.store.lease import Lease, leased
 
 _LIVE = ("staged", "scored", "gone")
 _IDENTITY = ("etag", "size", "last_modified")
@@ -74,8 +74,8 @@ def stage(
     window_date: date,
     model: ModelRef,
     run_id: str,
+    lease_seconds: float,
     force: bool = False,
-    lease_seconds: float = SECONDS,
 ) -> Iterator["Staging"]:
     """One object version's rows into staging, in one transaction; an exception inside leaves nothing behind.
 

@@ -64,7 +64,7 @@ class Store:
         """Stage an object as a scoring task does."""
         obj = key if isinstance(key, ObjectVersion) else self.obj(key)
         model = self.model(version)
-        with stage(self.engine, obj, window_date=DAY, model=model, run_id=run_id, force=force) as staging:
+        with stage(self.engine, obj, window_date=DAY, model=model, run_id=run_id, lease_seconds=60, force=force) as staging:
             if staging.is_needed:
                 staging.add(ScoredBatch(table=self.batch(reviews), model=model), rejects)
         return staging.result

@@ -80,7 +80,7 @@ def test_rows_that_stay_go_into_the_new_leaf_and_not_into_the_history(store):
 def test_whoever_stages_into_the_date_meanwhile_loses_nothing(store):
     store.deliver("a", ["r1"])
     model = store.model(1)
-    with stage(store.engine, store.obj("b"), window_date=DAY, model=model, run_id="run") as staging:
+    with stage(store.engine, store.obj("b"), window_date=DAY, model=model, run_id="run", lease_seconds=60) as staging:
         staging.add(ScoredBatch(table=store.batch(["r2"]), model=model))
         before = storage(store, STAGED)
         store.publish()
@@ -233,7 +233,7 @@ def test_a_leaf_that_was_swapped_in_is_like_one_that_was_made_empty(store, catal
         store.deliver(obj, ["r1"], run_id=run_id, force=True)
         if run_id == "beside":  # another object is being staged: the rows are copied into the new leaf
             model = store.model(1)
-            with stage(store.engine, store.obj("b"), window_date=DAY, model=model, run_id="run") as staging:
+            with stage(store.engine, store.obj("b"), window_date=DAY, model=model, run_id="run", lease_seconds=60) as staging:
                 staging.add(ScoredBatch(table=store.batch(["r2"]), model=model))
                 store.publish()
         store.publish()

@@ -193,7 +193,7 @@ def test_an_exception_while_reading_leaves_nothing(store):
 
 
 def _read_half(store, obj):
-    with stage(store.engine, obj, window_date=DAY, model=store.model(1), run_id="run") as staging:
+    with stage(store.engine, obj, window_date=DAY, model=store.model(1), run_id="run", lease_seconds=60) as staging:
         staging.add(ScoredBatch(table=store.batch(["r1"]), model=store.model(1)))
         raise Permanent("object", expected="rows", found="truncated", remedy="send it again")
 
@@ -227,7 +227,7 @@ def test_sketches_are_kept_with_the_object_and_replaced_with_it(store):
     obj = store.obj("a")
     for version, n in ((1, 3), (2, 4)):
         model = store.model(version)
-        with stage(store.engine, obj, window_date=DAY, model=model, run_id="run", force=True) as staging:
+        with stage(store.engine, obj, window_date=DAY, model=model, run_id="run", lease_seconds=60, force=True) as staging:
             staging.add(ScoredBatch(table=store.batch(["r1"]), model=model))
             staging.add_sketch(DAY, n, {"label": {"positive": n}}, b"sample\x00")
     found = store.rows("select review_date, model_version, n, moments, sample from sentiment.drift_sketches")

@@ -207,7 +207,7 @@ def test_a_database_of_the_first_version_keeps_its_rows_and_what_they_outrank(em
     assert places("scored_reviews") == [("r1", 2, 0), ("r2", 1, 2), ("r3", 3, 0)]
     rewritten = ObjectVersion(bucket="reviews", key="late", etag="y", size=1, last_modified=datetime(2026, 11, 3, tzinfo=UTC))
     ref = ModelRef(name="sentiment", version=1, digest="x")
-    with stage(engine, rewritten, window_date=DAY, model=ref, run_id="run"):
+    with stage(engine, rewritten, window_date=DAY, model=ref, run_id="run", lease_seconds=60):
         pass  # the object is empty now
     publish(engine, DAY, run_id="run")
     assert places("scored_reviews") == [("r1", 1, 0), ("r2", 1, 2), ("r3", 3, 0)]

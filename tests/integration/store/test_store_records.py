@@ -178,7 +178,7 @@ def test_current_rows_are_counted_by_version(store):
 def test_sketches_come_from_live_objects_and_current_rows_say_which_object_counts(store):
     def deliver(key, reviews, version=1):
         model = store.model(version)
-        with stage(store.engine, store.obj(key), window_date=DAY, model=model, run_id="run") as staging:
+        with stage(store.engine, store.obj(key), window_date=DAY, model=model, run_id="run", lease_seconds=60) as staging:
             staging.add(ScoredBatch(table=store.batch(reviews), model=model))
             staging.add_sketch(DAY, len(reviews), {"label": {"positive": len(reviews)}}, key.encode())
         return staging.result.object_id

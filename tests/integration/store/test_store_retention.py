@@ -239,7 +239,7 @@ def test_a_leaf_of_staging_stays_while_a_run_is_under_way(store):
 
 def test_a_leaf_that_somebody_stages_into_or_reads_is_left_for_another_night(store):
     model = store.model(1)
-    with stage(store.engine, store.obj("a"), window_date=DAY, model=model, run_id="night") as staging:
+    with stage(store.engine, store.obj("a"), window_date=DAY, model=model, run_id="night", lease_seconds=60) as staging:
         staging.add(ScoredBatch(table=store.batch(["r1"]), model=model))
         assert drop_staging(store.engine, run_id="m", before=NEXT)["leaves"] == 0
     store.publish()
