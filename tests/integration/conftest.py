@@ -142,3 +142,25 @@ def pages(airflow_pages: Pages) -> Pages:
     """The pages over an empty database."""
     airflow_pages.clear()
     return airflow_pages
+
+
+@pytest.fixture
+def point_commands(monkeypatch):
+    """Let the settings that commands read for themselves point to a test's servers."""
+
+    def point(services, **more):
+        found = services.settings
+        environment = {
+            "SENTIMENT_DATABASE_URL": found.database_url,
+            "SENTIMENT_BUCKET": found.bucket,
+            "SENTIMENT_MODEL_NAME": found.model_name,
+            "SENTIMENT_STATE_DIR": str(found.state_dir),
+            "MLFLOW_TRACKING_URI": found.mlflow_tracking_uri,
+            "AWS_ENDPOINT_URL_S3": found.s3_endpoint_url,
+            "AWS_ACCESS_KEY_ID": found.s3_access_key_id,
+            "AWS_SECRET_ACCESS_KEY": found.s3_secret_access_key,
+        }
+        for name, value in {**environment, **more}.items():
+            monkeypatch.setenv(name, str(value))
+
+    return point

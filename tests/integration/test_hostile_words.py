@@ -53,22 +53,10 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @pytest.fixture
-def champion(services, trained_model, reader_url, monkeypatch):
+def champion(services, trained_model, reader_url, point_commands):
     """Services with a champion, to which the commands of this process lead as well."""
     trained_model(services)
-    environment = {
-        "SENTIMENT_DATABASE_URL": services.settings.database_url,
-        "SENTIMENT_READER_URL": reader_url,
-        "SENTIMENT_MODEL_NAME": services.settings.model_name,
-        "SENTIMENT_STATE_DIR": str(services.settings.state_dir),
-        "MLFLOW_TRACKING_URI": services.settings.mlflow_tracking_uri,
-        "SENTIMENT_BUCKET": services.settings.bucket,
-        "AWS_ENDPOINT_URL_S3": services.settings.s3_endpoint_url,
-        "AWS_ACCESS_KEY_ID": services.settings.s3_access_key_id,
-        "AWS_SECRET_ACCESS_KEY": services.settings.s3_secret_access_key,
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+    point_commands(services, SENTIMENT_READER_URL=reader_url)
     return services
 
 

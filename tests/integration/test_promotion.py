@@ -216,13 +216,8 @@ def test_a_conclusion_that_is_tried_again_does_not_undo_a_rollback(versions):
     assert champion_of(versions) == 1
 
 
-def test_the_commands_say_what_they_did(promoted, monkeypatch, capsys):
-    settings = promoted.settings
-    for name, value in {
-        "SENTIMENT_DATABASE_URL": settings.database_url, "SENTIMENT_MODEL_NAME": settings.model_name,
-        "SENTIMENT_STATE_DIR": str(settings.state_dir), "MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri,
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
+def test_the_commands_say_what_they_did(promoted, point_commands, monkeypatch, capsys):
+    point_commands(promoted)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         status = cli.run(list(arguments))

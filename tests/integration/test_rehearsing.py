@@ -19,21 +19,9 @@ SECRET = re.compile("[a-z]+ [a-z]+ [a-z]+ [a-z]+ [a-z]+")
 
 
 @pytest.fixture
-def settings(services, trained_model, monkeypatch):
+def settings(services, trained_model, point_commands):
     """The command's own settings point to this test's servers, where a champion is registered."""
-    found = services.settings
-    environment = {
-        "SENTIMENT_DATABASE_URL": found.database_url,
-        "SENTIMENT_BUCKET": found.bucket,
-        "SENTIMENT_MODEL_NAME": found.model_name,
-        "SENTIMENT_STATE_DIR": str(found.state_dir),
-        "MLFLOW_TRACKING_URI": found.mlflow_tracking_uri,
-        "AWS_ENDPOINT_URL_S3": found.s3_endpoint_url,
-        "AWS_ACCESS_KEY_ID": found.s3_access_key_id,
-        "AWS_SECRET_ACCESS_KEY": found.s3_secret_access_key,
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+    point_commands(services)
     trained_model(services)
     return services
 

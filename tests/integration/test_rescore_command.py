@@ -15,27 +15,15 @@ DAY = date(2026, 11, 1)
 
 
 @pytest.fixture
-def night(services, trained_model, monkeypatch):
+def night(services, trained_model, point_commands):
     """A night scored by version 1; version 2 is champion by now."""
-    found = services.settings
-    environment = {
-        "SENTIMENT_DATABASE_URL": found.database_url,
-        "SENTIMENT_BUCKET": found.bucket,
-        "SENTIMENT_MODEL_NAME": found.model_name,
-        "SENTIMENT_STATE_DIR": str(found.state_dir),
-        "MLFLOW_TRACKING_URI": found.mlflow_tracking_uri,
-        "AWS_ENDPOINT_URL_S3": found.s3_endpoint_url,
-        "AWS_ACCESS_KEY_ID": found.s3_access_key_id,
-        "AWS_SECRET_ACCESS_KEY": found.s3_secret_access_key,
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+    point_commands(services)
     trained_model(services)
     for name in ("kept", "gone"):
         rows = [{"review_id": f"{name}-{n}", "text": f"a wonderful film number {n}", "product_id": "p"} for n in range(40)]
         services.bucket.put(incoming_prefix(DAY) + f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
     score_window(services, DAY)
-    services.bucket._client.delete_object(Bucket=found.bucket, Key=incoming_prefix(DAY) + "gone.jsonl")
+    services.bucket._client.delete_object(Bucket=services.settings.bucket, Key=incoming_prefix(DAY) + "gone.jsonl")
     trained_model(services)
     return services
 

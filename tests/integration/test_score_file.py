@@ -24,17 +24,10 @@ TEXTS = ["a wonderful film with a moving story", "dull, awful and a “waste” 
 
 
 @pytest.fixture
-def champion(services, trained_model, monkeypatch):
+def champion(services, trained_model, point_commands):
     """The command's own settings point to a registry with a champion; gives the services."""
     trained_model(services)
-    environment = {  # everything that is wanted: no embedded stack of this clone is to be asked
-        "SENTIMENT_DATABASE_URL": services.settings.database_url,
-        "SENTIMENT_MODEL_NAME": services.settings.model_name,
-        "SENTIMENT_STATE_DIR": str(services.settings.state_dir),
-        "MLFLOW_TRACKING_URI": services.settings.mlflow_tracking_uri,
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+    point_commands(services)
     return services
 
 

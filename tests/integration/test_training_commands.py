@@ -23,22 +23,9 @@ from sentiment_core.store.records import events
 
 
 @pytest.fixture
-def settings(services, quick_policy, monkeypatch):
+def settings(services, quick_policy, point_commands):
     """The command's own settings point to this test's servers."""
-    found = services.settings
-    environment = {
-        "SENTIMENT_DATABASE_URL": found.database_url,
-        "SENTIMENT_BUCKET": found.bucket,
-        "SENTIMENT_MODEL_NAME": found.model_name,
-        "SENTIMENT_POLICY": str(quick_policy),
-        "SENTIMENT_STATE_DIR": str(found.state_dir),
-        "MLFLOW_TRACKING_URI": found.mlflow_tracking_uri,
-        "AWS_ENDPOINT_URL_S3": found.s3_endpoint_url,
-        "AWS_ACCESS_KEY_ID": found.s3_access_key_id,
-        "AWS_SECRET_ACCESS_KEY": found.s3_secret_access_key,
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+    point_commands(services, SENTIMENT_POLICY=quick_policy)
     return services
 
 
