@@ -6,7 +6,7 @@ No commands here, and no work: only what stands between a person's words and a v
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
 import typer
@@ -30,8 +30,32 @@ def version_or(*names: str) -> Callable[[str], str]:
     return parse
 
 
+def calendar_day(text: str) -> date:
+    """A parser of a date.
+
+    >>> calendar_day("2026-11-20")
+    datetime.date(2026, 11, 20)
+    """
+    complaint = f"expected a date such as 2026-11-20, found {text!r}"
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        raise typer.BadParameter(complaint)
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(complaint) from error
+
+
 registered = version_or("champion", "challenger")
 Model = Annotated[str, typer.Option("--model", parser=registered, metavar="M", help="champion, challenger or a version number.")]
+AnyModel = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        parser=version_or("champion", "challenger", "as-of"),
+        metavar="M",
+        help="champion, challenger, as-of (the version of that night) or a version number.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 

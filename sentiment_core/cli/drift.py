@@ -3,8 +3,6 @@
 Words, tables and progress only; the work is `stages`'.
 """
 
-import json
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -17,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sentiment_core.cli import load_settings
-from sentiment_core.cli.nightly import _day
+from sentiment_core.cli.arguments import Json, Model, calendar_day, dump
 from sentiment_core.stages.services import Services
 
 if TYPE_CHECKING:
@@ -27,22 +25,12 @@ console = Console(highlight=False)
 _COLOURS = {"quiet": "green", "warn": "yellow", "retrain": "red", "quarantine": "magenta", "too_few": "dim"}
 _WORDS = {"quiet": "quiet", "warn": "warning", "retrain": "retrain", "quarantine": "quarantine", "too_few": "too few"}
 _MANY_NIGHTS = 40
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(drift)
     app.command()(rehearse)
-
-
-def _model(text: str) -> str:
-    if not re.fullmatch(r"champion|challenger|[1-9][0-9]*", text):
-        raise typer.BadParameter(f"expected champion, challenger or a version number, found {text!r}")
-    return text
-
-
-Model = Annotated[str, typer.Option("--model", parser=_model, metavar="M", help="champion, challenger or a version number.")]
 
 
 def drift(
@@ -56,7 +44,7 @@ def drift(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line a file.")] = False,
 ) -> None:
     """Judge files against what a model was tested on: one verdict a file, each as if it were a night by itself."""
-    from sentiment_core.stages.rehearsing import judge_file
+    from sentiment_core.stages.judging import judge_file
 
     _check_files(files)
     services = Services(load_settings())
@@ -64,7 +52,7 @@ def drift(
         for path in files:
             found = judge_file(services, path, model=model, report_dir=report, tell=tell)
             if as_json:
-                typer.echo(json.dumps(found))
+                typer.echo(dump(found))
             else:
                 _print_verdict(found)
 
@@ -107,7 +95,7 @@ def _injection(text: str) -> "Injection":
         raise typer.BadParameter(f"expected a share above 0 and up to 1 and a ramp of 0 or more nights, found {text!r}")
     path = Path(parts["domain"])
     _check_files([path])
-    return Injection(path=path, share=share, ramp=ramp, first=_day(parts["from"]) if "from" in parts else None)
+    return Injection(path=path, share=share, ramp=ramp, first=calendar_day(parts["from"]) if "from" in parts else None)
 
 
 def rehearse(
@@ -121,8 +109,8 @@ def rehearse(
             "--folder", metavar="DIR", help="Nights from files here: DIR/date=YYYY-MM-DD/* or names that begin with a date."
         ),
     ] = None,
-    first: Annotated[date | None, typer.Option("--from", parser=_day, metavar="D", help="First night.")] = None,
-    last: Annotated[date | None, typer.Option("--to", parser=_day, metavar="D2", help="Last night, included.")] = None,
+    first: Annotated[date | None, typer.Option("--from", parser=calendar_day, metavar="D", help="First night.")] = None,
+    last: Annotated[date | None, typer.Option("--to", parser=calendar_day, metavar="D2", help="Last night, included.")] = None,
     model: Model = "champion",
     quiet_years: Annotated[
         int | None, typer.Option("--quiet-years", metavar="N", min=1, help="Judge N years of quiet nights made of the reference.")
@@ -157,7 +145,7 @@ def rehearse(
             else rehearsing.replay(services, asked, tell=tell)
         )
     if as_json:
-        typer.echo(json.dumps(found))
+        typer.echo(dump(found))
     elif quiet_years:
         _print_years(found)
     else:

@@ -1,6 +1,5 @@
 """Commands of the nightly work without Airflow: put, score. Words and tables only; the work is `stages`'."""
 
-import re
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +8,7 @@ import typer
 from rich.console import Console
 
 from sentiment_core.cli import load_settings
-from sentiment_core.cli.arguments import Json, dump, version_or
+from sentiment_core.cli.arguments import AnyModel, Json, calendar_day, dump
 from sentiment_core.stages.services import Services
 
 
@@ -19,17 +18,7 @@ def register(app: typer.Typer) -> None:
     app.command()(score)
 
 
-def _day(text: str) -> date:
-    complaint = f"expected a date such as 2026-11-20, found {text!r}"
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-        raise typer.BadParameter(complaint)
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter(complaint) from error
-
-
-Day = Annotated[date, typer.Option("--date", parser=_day, metavar="D", help="The night, YYYY-MM-DD (UTC).")]
+Day = Annotated[date, typer.Option("--date", parser=calendar_day, metavar="D", help="The night, YYYY-MM-DD (UTC).")]
 
 
 def put(
@@ -53,15 +42,10 @@ def put(
 
 def score(
     day: Day,
-    to: Annotated[date | None, typer.Option("--to", parser=_day, metavar="D2", help="Last night of a range, included.")] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            parser=version_or("champion", "challenger", "as-of"),
-            metavar="M",
-            help="champion, challenger, as-of or a version number.",
-        ),
-    ] = "champion",
+    to: Annotated[
+        date | None, typer.Option("--to", parser=calendar_day, metavar="D2", help="Last night of a range, included.")
+    ] = None,
+    model: AnyModel = "champion",
     force: Annotated[bool, typer.Option("--force", help="Score objects again that have been scored.")] = False,
     as_json: Json = False,
 ) -> None:

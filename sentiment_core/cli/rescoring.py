@@ -9,8 +9,7 @@ import typer
 from rich.console import Console
 
 from sentiment_core.cli import load_settings
-from sentiment_core.cli.arguments import Json, dump, version_or
-from sentiment_core.cli.nightly import _day
+from sentiment_core.cli.arguments import AnyModel, Json, calendar_day, dump
 
 if TYPE_CHECKING:
     from sentiment_core.stages.rescoring import Tell
@@ -35,23 +34,16 @@ def rescore(
         bool, typer.Option("--plan", help="Say how many reviews, minutes and changed labels; write nothing.")
     ] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Do it; what was said before goes to score_history.")] = False,
-    model: Annotated[
-        str,
-        typer.Option(
-            parser=version_or("champion", "challenger", "as-of"),
-            metavar="M",
-            help="Who scores: champion, challenger, as-of or a version number.",
-        ),
-    ] = "champion",
+    model: AnyModel = "champion",
     version: Annotated[
         int | None, typer.Option(parser=_version, metavar="V", help="Only reviews whose score is this version's.")
     ] = None,
     product: Annotated[str | None, typer.Option(metavar="P", help="Only reviews of this product.")] = None,
     first: Annotated[
-        date | None, typer.Option("--from", parser=_day, metavar="D", help="Only review dates from this one on.")
+        date | None, typer.Option("--from", parser=calendar_day, metavar="D", help="Only review dates from this one on.")
     ] = None,
     last: Annotated[
-        date | None, typer.Option("--to", parser=_day, metavar="D2", help="Only review dates up to this one, included.")
+        date | None, typer.Option("--to", parser=calendar_day, metavar="D2", help="Only review dates up to this one, included.")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -98,7 +98,8 @@ class Rehearsal:
 
     def _history(self, day: date) -> History:
         nights = tuple(night for night in self.past if night.window_date < day)
-        return History(nights=nights, n_new_labels=self.n_labels, retrained_on=retrained_on(self.requests))
+        n_learnt = self.requests[-1].n_labels if self.requests else 0
+        return History(nights=nights, n_new_labels=self.n_labels - n_learnt, retrained_on=retrained_on(self.requests))
 
     def _objection(self, day: date, verdict: DriftVerdict) -> str:
         if verdict.verdict != "retrain":

@@ -136,7 +136,7 @@ def _of_night(services: Services, day: date) -> ModelRef:
 
 
 def _resolve(services: Services, model: str) -> ModelRef:
-    ref = services.registry.resolve(int(model) if model.isdigit() else model)
+    ref = services.registry.resolve(model)
     if ref.is_degraded and not model.isdigit():  # a night goes on with what was known last; this can wait
         raise Transient(
             f"model {model}",
