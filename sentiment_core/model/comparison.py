@@ -7,7 +7,7 @@ the answer in the stages.
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -137,6 +137,13 @@ def _is_fresh(rows: pa.Table) -> npt.NDArray[np.bool_]:
     return np.asarray(pc.is_in(rows["origin"], pa.array(FRESH_ORIGINS)).to_numpy(zero_copy_only=False))
 
 
+class _Part(NamedTuple):
+    """What one model says about some of them."""
+
+    is_right: npt.NDArray[np.bool_]
+    error: npt.NDArray[np.float64]
+
+
 class _Scores:
     """What one model says about the rows of a comparison."""
 
@@ -147,7 +154,13 @@ class _Scores:
         self.probabilities = np.column_stack([raw[:, [name == one for one in folded]].sum(axis=1) for name in classes])
         self.predicted = np.asarray(fold_labels(estimator.predict(texts).tolist(), classes))
         self.labels, self.classes = labels, classes
-        self.is_right = self.predicted == labels
+        self.is_right: npt.NDArray[np.bool_] = self.predicted == labels
+        truth = np.column_stack([labels == name for name in classes])
+        self.error: npt.NDArray[np.float64] = ((self.probabilities - truth) ** 2).mean(axis=1)
+        """Squared error of the probabilities, the mean over classes."""
+
+    def only(self, chosen: npt.NDArray[np.bool_]) -> _Part:
+        return _Part(self.is_right[chosen], self.error[chosen])
 
     def calibration_error(self) -> float:
         likeliest = np.asarray(self.classes)[self.probabilities.argmax(axis=1)]
@@ -166,7 +179,7 @@ def _against_champion(ours: _Scores, theirs: _Scores, rows: pa.Table, limits: Pr
     is_fresh = _is_fresh(rows)
     yield gates.fresh_labels(int(is_fresh.sum()), limits)
     if is_fresh.any():
-        yield gates.better_on_fresh(ours.is_right[is_fresh], theirs.is_right[is_fresh], limits)
+        yield gates.better_on_fresh(ours.only(is_fresh), theirs.only(is_fresh), limits)
     yield gates.kept_on_standing(ours.is_right[~is_fresh], theirs.is_right[~is_fresh], limits)
     parts = compare_slices(rows, ours.labels, theirs.predicted, ours.predicted, min_rows=limits.min_slice_rows)
     yield gates.kept_on_slices(parts, limits)

@@ -85,16 +85,31 @@ def test_a_candidate_that_is_no_better_on_fresh_rows_is_held():
     assert _gate(promotion, "better_on_fresh")["outcome"] == "failed"
 
 
-def test_the_p_value_is_that_of_the_exact_one_sided_mcnemar_test():
+def test_right_answers_are_compared_by_the_exact_one_sided_mcnemar_test():
     won, lost = 12, 4
     promotion = _compare(
         lambda origin, i: origin == "standing" or i >= won,
         lambda origin, i: origin == "standing" or not won <= i < won + lost,
         ROWS,
+        sure=0.6,  # so that its errors are no smaller
     )
     expected = sum(math.comb(won + lost, k) for k in range(won, won + lost + 1)) / 2 ** (won + lost)
-    assert _gate(promotion, "better_on_fresh")["figure"] == pytest.approx(expected)
+    assert _gate(promotion, "better_on_fresh")["figure"] == pytest.approx(2 * expected)
     assert "12 won, 4 lost" in _gate(promotion, "better_on_fresh")["sentence"]
+
+
+def test_smaller_errors_are_better_where_as_many_answers_are_right():
+    # Right on every second, a model that is sure to nine tenths errs by more than one that is in doubt.
+    promotion = _compare(lambda _, i: i % 2, lambda _, i: i % 2, ROWS, sure=0.6)
+    gate = _gate(promotion, "better_on_fresh")
+    assert (gate["outcome"], gate["figure"] < 0.01) == ("passed", True)
+    assert "0 won, 0 lost, squared error 0.260 against 0.410" in gate["sentence"]
+
+
+def test_smaller_errors_are_nothing_where_fewer_answers_are_right():
+    promotion = _compare(lambda _, i: i % 2, lambda _, i: i % 2 and i != 1, ROWS, sure=0.6)
+    gate = _gate(promotion, "better_on_fresh")
+    assert (gate["outcome"], gate["figure"]) == ("failed", 1.0)
 
 
 def test_too_few_fresh_rows_hold_however_good_the_candidate():
