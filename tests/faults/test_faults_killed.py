@@ -120,7 +120,7 @@ def test_worker_suspended_with_locks_that_others_need(delivered, figures, step, 
     place = delivered
     kind, *words = STEPS[step]
     fault = place.to_postgres.on(kind, *words)
-    worker = place.start(policy={"lease_seconds": 1.0}, patience_s=60)
+    worker = place.start(policy={"lease_seconds": 1.0}, patience_s=600)  # of which it sleeps away a minute and more
     assert fault.reached.wait(60), worker.log
     worker.signal(signal.SIGSTOP)
     figures.begin()
