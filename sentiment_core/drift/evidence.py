@@ -1,7 +1,6 @@
-"""How surprising a night is, and how surprising the last nights are together.
+"""How surprising the last nights are together; how one alone is, is `surprise`'s business.
 
-One night: a quadratic form of all its values and the largest of its columns, with tails as heavy as few products make them.
-Several nights: e-values. Against "the nights lie around the baseline" stands "they lie off it, together, by something of
+E-values. Against "the nights lie around the baseline" stands "they lie off it, together, by something of
 size s", for several s; the ratio of the two likelihoods is at least as large as 1/a with probability a at most, whenever
 one looks, since the baseline's own error is part of the first hypothesis (Grünwald, de Heide and Koolen, "Safe testing",
 2024). Summed over where the drift may have begun this is a Shiryaev-Roberts e-detector: a limit of 1,000 is passed once in
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 F64 = npt.NDArray[np.float64]
 WINDOWS = (1, 2, 3, 5, 8)
@@ -40,24 +39,6 @@ class Scale:
     """Variance of the baseline, the same error in every night."""
     total: F64
     """Variance of one review."""
-
-
-def quadratic_p(shift: F64, variance: F64, *, share_of_chance: float, spread: float, heavy_tail: float) -> float:
-    """P-value of the sum of squares of a shift in units of its variance.
-
-    Over few products the sum has heavier tails than chi-squared: its variance grows by `heavy_tail` times the spread
-    (Satterthwaite's scaled chi-squared), as far as the variance is the night's own.
-    """
-    total, n_axes = float((shift**2 / variance).sum()), len(shift)
-    growth = 1 + heavy_tail * spread * share_of_chance**2
-    return float(stats.gamma.sf(total, n_axes / (2 * growth), scale=2 * growth))
-
-
-def column_p(z: float, *, share_of_chance: float, spread: float, heavy_tail: float) -> float:
-    """Two-sided p-value of one column's shift in standard errors, by Student's t with the kurtosis of few products."""
-    kurtosis = max(heavy_tail * spread * share_of_chance**2, 1e-6)
-    degrees = 4 + 6 / kurtosis
-    return float(2 * stats.t.sf(abs(z) * np.sqrt(degrees / (degrees - 2)), degrees))
 
 
 def evidence(together: Sequence[Residual], joint: Scale, columns: Sequence[Residual], single: Scale) -> float:

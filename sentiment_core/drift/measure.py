@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sentiment_core.drift.accuracy import Estimate, Mood, Rightness, Said, compare_labels
-from sentiment_core.drift.evidence import column_p, evidence, quadratic_p
+from sentiment_core.drift.evidence import evidence
 from sentiment_core.drift.history import History, Labels, Night, Statistics
 from sentiment_core.drift.oddities import find_oddities
 from sentiment_core.drift.places import Asked, Place
 from sentiment_core.drift.reference import F64, MAX_MISSING_SHARE, Reference, complete_rows, missing_share
+from sentiment_core.drift.surprise import Products, Surprise, all_together, column_p, each_alone, either
 from sentiment_core.policy import Drift
 
 HOW_TO_MAKE_A_REFERENCE = (
@@ -63,7 +64,13 @@ class Measurement:
     p_columns: float | None = None
     """Of the column that moved most, corrected for their number."""
     p_value: float = 1.0
-    """How surprising the night is if nothing has changed."""
+    """How surprising the night is if nothing has changed, whichever of its products is left out."""
+    p_whole: float = 1.0
+    """The same with no product left out."""
+    lone_product: str = ""
+    """The product without which the night is least surprising; empty where none makes it less so, or where it has no name."""
+    lone_share: float = 0.0
+    """Its share of the rows."""
     evidence: float = 1.0
     """The e-detector over the last nights; passes a limit L in one of L quiet nights at most."""
     effect: float = 0.0
@@ -160,17 +167,20 @@ def _measure(asked: Asked) -> dict[str, Any]:
     columns = asked.place(reference.single(asked.names))
     together = asked.place(reference.joint(asked.names, with_topics=asked.with_topics))
     moved = _column_shifts(asked, columns)
-    p_columns = min(1.0, len(moved) * min(column.p_value for column in moved))
-    p_together = _together_p(asked, together)
+    products = Products.of(asked)
+    by_column, by_all = each_alone(asked, products, columns), all_together(asked, products, together)
+    night = either(by_column, by_all)
     mood = _said(reference).mood(rows, spread)
     odd = find_oddities(reference, rows, limits)
     plausible = rows.filter(pa.array(odd.is_plausible))
     value = evidence(asked.residuals(together), together.scale, asked.residuals(columns), columns.scale)
     return {
         "columns": moved,
-        "p_together": p_together,
-        "p_columns": p_columns,
-        "p_value": min(1.0, 2 * min(p_columns, p_together)),
+        "p_together": by_all.p_value,
+        "p_columns": by_column.p_value,
+        "p_value": night.p_value,
+        "p_whole": night.p_whole,
+        **_lone_product(rows, night),
         "evidence": float(np.exp(min(value, _LARGEST))),
         **_effects(asked, plausible, mood),
         "estimate": _rightness(reference).expect(plausible, spread, mood, fall_factor=limits.fall_factor)
@@ -200,33 +210,30 @@ def _rightness(reference: Reference) -> Rightness:
     return Rightness(reference)
 
 
-def _together_p(asked: Asked, together: Place) -> float:
-    return quadratic_p(
-        together.residual,
-        together.variance,
-        share_of_chance=float((together.chance / together.variance).mean()),
-        spread=asked.statistics.spread,
-        heavy_tail=asked.limits.heavy_tail,
-    )
+def _lone_product(rows: pa.Table, night: Surprise) -> dict[str, Any]:
+    product = rows["product_id"][night.row].as_py() if night.row >= 0 and "product_id" in rows.column_names else None
+    if product is None:
+        return {}
+    return {"lone_product": product, "lone_share": pc.sum(pc.equal(rows["product_id"], product)).as_py() / len(rows)}
 
 
 def _column_shifts(asked: Asked, columns: Place) -> tuple[ColumnShift, ...]:
     basis, variance, residual = columns.basis, columns.variance, columns.residual
+    z = residual / np.sqrt(variance)
+    p_values = column_p(
+        z,
+        share_of_chance=columns.chance / variance,
+        spread=np.asarray(asked.statistics.spread),
+        heavy_tail=asked.limits.heavy_tail,
+    )
     found = []
     for place, name in enumerate(asked.names):
-        z = float(residual[place] / np.sqrt(variance[place]))
-        p_value = column_p(
-            z,
-            share_of_chance=float(columns.chance[place] / variance[place]),
-            spread=asked.statistics.spread,
-            heavy_tail=asked.limits.heavy_tail,
-        )
         mean = float(asked.reference.mean[basis.chosen[place]])
         found.append(
             ColumnShift(
                 name=name,
-                z=z,
-                p_value=p_value,
+                z=float(z[place]),
+                p_value=float(p_values[place]),
                 shift=float(residual[place] / np.sqrt(basis.total[place])),
                 reference_mean=mean,
                 current_mean=mean + asked.statistics.columns[name],

@@ -53,7 +53,7 @@ def conclude(measurement: Measurement, failed: Mapping[str, bool], limits: Drift
 def _weigh(measured: Measurement, failed: Mapping[str, bool], limits: Drift) -> tuple[Verdict, list[str]]:
     """The word, and the sentences that lead to it."""
     if not any(failed.get(name, False) for name in _DECIDING):
-        return "quiet", [_say_quiet(measured)]
+        return "quiet", [_say_quiet(measured), *_say_lone_product(measured, limits)]
     reasons = _say_change(measured, failed)
     is_labelled_worse = failed.get(named.LABELLED_FALL, False)
     # Where labels say that the model fails and it is as sure of itself as ever, the reviews are not what they seem.
@@ -101,6 +101,14 @@ def _say_quiet(measured: Measurement) -> str:
         f"Nothing unusual: a night like this is to be expected with a probability of {_percent(measured.p_value)}; "
         f"of {len(measured.columns)} columns {foremost.name} moved most, by {abs(foremost.z):.1f} standard errors."
     )
+
+
+def _say_lone_product(measured: Measurement, limits: Drift) -> list[str]:
+    """What a person would otherwise wonder at: columns that have moved on a quiet night."""
+    if measured.p_whole > limits.warn_p or not measured.lone_product:
+        return []
+    what = f"{measured.lone_product}, {_percent(measured.lone_share)} of the reviews"
+    return [f"One product alone would make it unusual ({what}); without that it is not."]
 
 
 def _say_change(measured: Measurement, failed: Mapping[str, bool]) -> list[str]:

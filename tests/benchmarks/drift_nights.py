@@ -199,6 +199,39 @@ def quiet_years(
     return found
 
 
+def without_history(
+    stages: list[Stage], *, n: int, nights: int, is_clustered: bool, goal: float, tell: Tell, is_named: bool = True
+) -> Figure:
+    """False alarms of quiet nights judged by themselves, as files are.
+
+    Args:
+        stages: divisions, each for as many of the nights.
+        n: reviews of a night.
+        nights: how many.
+        is_clustered: whether a night holds all reviews of its products.
+        goal: share that may be warned of.
+        tell: says what goes on.
+        is_named: whether rows say which product they are of; what they are not told of, checks guess from the reference.
+    """
+    kind = f"{'clustered by product' if is_clustered else 'not clustered'}{'' if is_named else ', products not named'}"
+    tell(f"{nights:,} nights without history, {n:,} reviews each, {kind}")
+    words: Counter[str] = Counter()
+    n_lone = 0
+    for number in range(nights):
+        stage = stages[number % len(stages)]
+        rows = stage.rows(n, is_clustered=is_clustered)
+        judged = stage.judge(rows if is_named else _unnamed(rows), day=FIRST)
+        words[judged.word] += 1
+        n_lone += judged.measured.p_whole <= stage.limits.warn_p < judged.measured.p_value
+    note = f"{n_lone} of them but for leaving a product out" if n_lone else ""
+    return share(f"no history, n={n:,}, {kind}: warn or worse", nights - words["quiet"], nights, goal, is_at_most=True, note=note)
+
+
+def _unnamed(rows: pa.Table) -> pa.Table:
+    place = rows.column_names.index("product_id")
+    return rows.set_column(place, rows.schema.field(place), pa.nulls(len(rows), rows.schema.field(place).type))
+
+
 def first_night(
     stages: list[Stage], *, domain: str, part: float, n: int, trials: int, is_clustered: bool, goal: float = 0.95
 ) -> Figure:
@@ -293,8 +326,21 @@ def figures(stages: list[Stage], *, years: int, nights: int, trials: int, tell: 
         goal = 0.01 if n == 100 else 0.003  # a small night may be wrong more often
         yield from quiet_years(stages, n=n, years=years, nights=nights, is_clustered=is_clustered, goal=goal, tell=tell)
     # Two fifths of the films are 10,000 reviews: larger nights would hold all of them.
+    yield from without_histories(stages, nights=years * nights // 2, tell=tell)
     large = max(1, years // 4)
     yield from quiet_years(stages, n=8_000, years=large, nights=nights, is_clustered=False, goal=0.003, tell=tell)
+
+
+def without_histories(stages: list[Stage], *, nights: int, tell: Tell) -> Iterator[Figure]:
+    """Files judged by themselves: small and large, clustered or not, and such as do not name products."""
+    for is_clustered in (True, False):
+        for n in (100, 500, 2_000):
+            goal = 0.01 if n == 100 else 0.003
+            yield without_history(stages, n=n, nights=nights, is_clustered=is_clustered, goal=goal, tell=tell)
+        few = max(1, nights // 5)  # so many reviews are most of what there is: the nights are nearly the same
+        yield without_history(stages, n=8_000, nights=few, is_clustered=is_clustered, goal=0.003, tell=tell)
+    for n in (500, 2_000):
+        yield without_history(stages, n=n, nights=nights, is_clustered=True, is_named=False, goal=0.003, tell=tell)
 
 
 def power(stages: list[Stage], *, trials: int, tell: Tell) -> Iterator[Figure]:

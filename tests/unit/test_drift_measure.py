@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,9 @@ from sentiment_core import schema
 from sentiment_core.drift.checks import COPIES, EVIDENCE, GIBBERISH, LABELLED_FALL, SURPRISE, checks, failures
 from sentiment_core.drift.history import History, Labels, Night, PastNight, Statistics
 from sentiment_core.drift.measure import measure
+from sentiment_core.drift.places import Asked
 from sentiment_core.drift.reference import Reference
+from sentiment_core.drift.surprise import Products, all_together
 from sentiment_core.drift.verdict import conclude
 from sentiment_core.policy import read_policy
 
@@ -113,6 +116,62 @@ def test_reviews_of_few_products_are_no_alarm():
         judge(draw(600, seed, n_products=30, product_sigma=1.0), reference=blind)[0].p_value < 0.01 for seed in range(400, 440)
     ]
     assert np.mean(alarms) > 0.5
+
+
+GROUPED = Reference.of(draw(6_000, 1, n_products=800, product_sigma=0.3))
+# Among twelve topics reviews of one odd product lie as near as copies do.
+ANY_COPIES = replace(LIMITS, quarantine_share=1.0)
+
+
+def few_products(seed, *, odd, n=600, n_products=12):
+    """Reviews of few products, of which those that are odd are written of as none of the reference's is."""
+    rows = draw(n, seed, n_products=n_products, product_sigma=0.3)
+    topics = np.array(rows["topics"].to_pylist()) + 3.0 * np.isin(rows["product_id"].to_pylist(), odd)[:, np.newaxis]
+    return replaced(rows, "topics", list(topics.astype(np.float32)))
+
+
+def without(rows, product):
+    return rows.filter(pc.not_equal(rows["product_id"], product))
+
+
+def test_one_product_that_is_unlike_all_others_is_no_drift_and_is_named():
+    rows = few_products(1, odd=["p7"])
+    measured, verdict, _ = judge(rows, reference=GROUPED, limits=ANY_COPIES)
+    assert measured.p_whole < LIMITS.warn_p < measured.p_value
+    assert verdict.verdict == "quiet"
+    assert "One product alone would make it unusual (p7, 7.8 % of the reviews)" in verdict.sentence
+    assert judge(without(rows, "p7"), reference=GROUPED, limits=ANY_COPIES)[0].p_whole > LIMITS.warn_p
+
+
+def test_several_products_unlike_all_others_are_drift():
+    measured, verdict, _ = judge(few_products(1, odd=["p7", "p8", "p9"]), reference=GROUPED, limits=ANY_COPIES)
+    assert measured.p_value < LIMITS.warn_p
+    assert verdict.verdict == "warn"
+
+
+@pytest.mark.parametrize("n_others", [0, 100])
+def test_a_night_of_one_product_is_judged_by_it(n_others):
+    rows = few_products(2, odd=["p0"], n=300, n_products=1)
+    others = few_products(3, odd=["p0"], n=n_others + 1, n_products=100)
+    measured, verdict, _ = judge(
+        pa.concat_tables([rows, without(others, "p0")]).combine_chunks(), reference=GROUPED, limits=ANY_COPIES
+    )
+    assert measured.p_value < LIMITS.warn_p
+    assert verdict.verdict == "warn"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_left_is_judged_as_if_the_product_had_never_come(seed):
+    def surprise(rows):
+        asked = Asked.of(GROUPED, night(rows), rows, GROUPED.names, history=NO_HISTORY, limits=LIMITS)
+        return all_together(asked, Products.of(asked), asked.place(GROUPED.joint(GROUPED.names, with_topics=True)))
+
+    rows = few_products(seed, odd=["p3"])
+    found = surprise(rows)
+    assert rows["product_id"][found.row].as_py() == "p3"
+    rests = [surprise(without(rows, product)).p_whole for product in pc.unique(rows["product_id"]).to_pylist()]
+    assert found.p_value == pytest.approx(max(rests), rel=1e-6)
+    assert found.p_value >= found.p_whole
 
 
 def test_the_order_of_rows_does_not_matter():
