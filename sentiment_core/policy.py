@@ -97,6 +97,7 @@ class Drift:
     lens_words: int
     min_reference: int
     heavy_tail: float
+    unnamed_tail: float
     most_left_out: float
     warn_p: float
     warn_evidence: float

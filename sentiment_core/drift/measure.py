@@ -224,7 +224,7 @@ def _column_shifts(asked: Asked, columns: Place) -> tuple[ColumnShift, ...]:
         z,
         share_of_chance=columns.chance / variance,
         spread=np.asarray(asked.statistics.spread),
-        heavy_tail=asked.limits.heavy_tail,
+        heavy_tail=asked.heavy_tail,
     )
     found = []
     for place, name in enumerate(asked.names):

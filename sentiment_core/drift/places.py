@@ -94,6 +94,11 @@ class Asked:
         ]
 
     @property
+    def heavy_tail(self) -> float:
+        """How heavy the tails of one night are: heavier where no product can be told from the others, and so none left out."""
+        return self.limits.heavy_tail if names_products(self.rows) else self.limits.unnamed_tail
+
+    @property
     def recent(self) -> list[Statistics]:
         """Of the nights whose evidence counts with tonight's."""
         on = self.night.window_date
@@ -143,5 +148,9 @@ def spread_of(reference: Reference, rows: pa.Table) -> float:
     """Sum of the squared shares of products; rows that do not name them are taken to be as clustered as the reference's."""
     sizes = np.bincount(group_numbers(rows)).astype(np.float64)
     spread = float(np.square(sizes).sum()) / len(rows) ** 2
-    is_named = "product_id" in rows.column_names and rows["product_id"].null_count <= len(rows) / 2
-    return spread if is_named else min(1.0, max(spread, reference.group_size / len(rows)))
+    return spread if names_products(rows) else min(1.0, max(spread, reference.group_size / len(rows)))
+
+
+def names_products(rows: pa.Table) -> bool:
+    """Whether at least half of the rows say which product they are of."""
+    return "product_id" in rows.column_names and bool(rows["product_id"].null_count <= len(rows) / 2)

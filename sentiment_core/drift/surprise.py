@@ -9,7 +9,8 @@ Welsch, "Regression diagnostics", 1980). Chance is counted anew for every remain
 
 A product that is more than `most_left_out` of a night is never left out: the rest would speak for fewer reviews than it
 does, and a feed about one product could drift for ever unseen. Such a night is judged whole, with the heavy tails of few products,
-and evidence over several nights leaves nothing out at all. Reviews that do not name a product are products of their own.
+and evidence over several nights leaves nothing out at all. Where reviews do not name their products none can be found and left out;
+tails are taken to be heavier there (`unnamed_tail`), at some cost of power.
 What the numbers mean is not known here. Pure.
 """
 
@@ -101,7 +102,7 @@ def all_together(asked: Asked, products: Products, place: Place) -> Surprise:
         rest.variance,
         share_of_chance=rest.share_of_chance.mean(axis=1),
         spread=rest.spread,
-        heavy_tail=asked.limits.heavy_tail,
+        heavy_tail=asked.heavy_tail,
     )
     return _largest(p_values, products)
 
@@ -113,7 +114,7 @@ def each_alone(asked: Asked, products: Products, place: Place) -> Surprise:
         rest.residual / np.sqrt(rest.variance),
         share_of_chance=rest.share_of_chance,
         spread=rest.spread[:, np.newaxis],
-        heavy_tail=asked.limits.heavy_tail,
+        heavy_tail=asked.heavy_tail,
     )
     return _largest(np.minimum(1.0, p_values.shape[1] * p_values.min(axis=1)), products)
 
