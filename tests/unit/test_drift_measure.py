@@ -10,8 +10,10 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from sentiment_core import schema
+from sentiment_core.drift.accuracy import compare_labels
 from sentiment_core.drift.checks import COPIES, EVIDENCE, GIBBERISH, LABELLED_FALL, SURPRISE, checks, failures
 from sentiment_core.drift.history import History, Labels, Night, PastNight, Statistics
 from sentiment_core.drift.measure import measure
@@ -275,6 +277,17 @@ def test_labels_of_several_nights_count_together():
     assert failed[LABELLED_FALL]
     assert verdict.verdict == "warn"
     assert verdict.labelled_accuracy == 0.75
+
+
+@pytest.mark.parametrize("accuracy", [0.7, 0.9, 0.97])
+@pytest.mark.parametrize("n", [30, 100, 1_000])
+def test_right_labels_are_too_few_as_seldom_as_the_limit_says(n, accuracy):
+    n_right = np.arange(n + 1)
+    p_values = np.array([compare_labels(Labels(n=n, n_right=int(few)), accuracy, 0.0) for few in n_right])
+    share = stats.binom.pmf(n_right, n, accuracy)[p_values <= LIMITS.labelled_p].sum()
+    assert 0.05 * LIMITS.labelled_p < share <= 1.02 * LIMITS.labelled_p
+    unsure = [compare_labels(Labels(n=n, n_right=int(few)), accuracy, 0.02) for few in n_right[: round(0.6 * n)]]
+    assert (unsure >= p_values[: len(unsure)]).all()
 
 
 def test_reviews_of_which_the_model_is_wrongly_sure_page_a_person():
