@@ -19,7 +19,7 @@ from sentiment_core.drift.evidence import evidence
 from sentiment_core.drift.history import History, Labels, Night, Statistics
 from sentiment_core.drift.oddities import find_oddities
 from sentiment_core.drift.places import Asked, Place
-from sentiment_core.drift.reference import F64, MAX_MISSING_SHARE, Reference, complete_rows, missing_share
+from sentiment_core.drift.reference import F64, MAX_MISSING_SHARE, Reference, complete_rows, group_numbers, missing_share
 from sentiment_core.drift.surprise import Products, Surprise, all_together, column_p, each_alone, either
 from sentiment_core.policy import Drift
 
@@ -67,10 +67,8 @@ class Measurement:
     """How surprising the night is if nothing has changed, whichever of its products is left out."""
     p_whole: float = 1.0
     """The same with no product left out."""
-    lone_product: str = ""
-    """The product without which the night is least surprising; empty where none makes it less so, or where it has no name."""
     lone_share: float = 0.0
-    """Its share of the rows."""
+    """Share of the rows that are of the product without which the night is least surprising; 0 where none makes it less so."""
     evidence: float = 1.0
     """The e-detector over the last nights; passes a limit L in one of L quiet nights at most."""
     effect: float = 0.0
@@ -180,7 +178,7 @@ def _measure(asked: Asked) -> dict[str, Any]:
         "p_columns": by_column.p_value,
         "p_value": night.p_value,
         "p_whole": night.p_whole,
-        **_lone_product(rows, night),
+        "lone_share": _lone_share(rows, night),
         "evidence": float(np.exp(min(value, _LARGEST))),
         **_effects(asked, plausible, mood),
         "estimate": _rightness(reference).expect(plausible, spread, mood, fall_factor=limits.fall_factor)
@@ -210,11 +208,11 @@ def _rightness(reference: Reference) -> Rightness:
     return Rightness(reference)
 
 
-def _lone_product(rows: pa.Table, night: Surprise) -> dict[str, Any]:
-    product = rows["product_id"][night.row].as_py() if night.row >= 0 and "product_id" in rows.column_names else None
-    if product is None:
-        return {}
-    return {"lone_product": product, "lone_share": pc.sum(pc.equal(rows["product_id"], product)).as_py() / len(rows)}
+def _lone_share(rows: pa.Table, night: Surprise) -> float:
+    if night.row < 0:
+        return 0.0
+    numbers = group_numbers(rows)
+    return float((numbers == numbers[night.row]).mean())
 
 
 def _column_shifts(asked: Asked, columns: Place) -> tuple[ColumnShift, ...]:

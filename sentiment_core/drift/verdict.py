@@ -104,11 +104,10 @@ def _say_quiet(measured: Measurement) -> str:
 
 
 def _say_lone_product(measured: Measurement, limits: Drift) -> list[str]:
-    """What a person would otherwise wonder at: columns that have moved on a quiet night."""
-    if measured.p_whole > limits.warn_p or not measured.lone_product:
+    """What a person would otherwise wonder at: columns that have moved on a quiet night. Products are not named in reports."""
+    if measured.p_whole > limits.warn_p or not measured.lone_share:
         return []
-    what = f"{measured.lone_product}, {_percent(measured.lone_share)} of the reviews"
-    return [f"One product alone would make it unusual ({what}); without that it is not."]
+    return [f"One product alone ({_percent(measured.lone_share)} of the reviews) would make it unusual; without that it is not."]
 
 
 def _say_change(measured: Measurement, failed: Mapping[str, bool]) -> list[str]:

@@ -136,12 +136,12 @@ def without(rows, product):
     return rows.filter(pc.not_equal(rows["product_id"], product))
 
 
-def test_one_product_that_is_unlike_all_others_is_no_drift_and_is_named():
+def test_one_product_that_is_unlike_all_others_is_no_drift_and_the_sentence_says_so():
     rows = few_products(1, odd=["p7"])
     measured, verdict, _ = judge(rows, reference=GROUPED, limits=ANY_COPIES)
     assert measured.p_whole < LIMITS.warn_p < measured.p_value
     assert verdict.verdict == "quiet"
-    assert "One product alone would make it unusual (p7, 7.8 % of the reviews)" in verdict.sentence
+    assert "One product alone (7.8 % of the reviews) would make it unusual" in verdict.sentence
     assert judge(without(rows, "p7"), reference=GROUPED, limits=ANY_COPIES)[0].p_whole > LIMITS.warn_p
 
 
