@@ -29,6 +29,7 @@ from sentiment_core.local.s3 import S3Server
 from sentiment_core.settings import Settings
 from sentiment_core.stages.services import Services
 
+pytest_plugins = ["tests.workers"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 OWNER, READER = "sentiment_owner", "sentiment_reader"
 PASSWORD = "only-for-tests"
