@@ -38,7 +38,7 @@ from sentiment_core.stages.training_sets import write_snapshot
 
 FIRST_DATE = datetime.now(UTC).date() - timedelta(days=100)
 COLUMNS = ["review_id", "product_id", "created_at", "text"]
-RUN_S = 240
+RUN_S = 600  # no run takes two minutes with the machine to itself, but other workers' tests run beside it
 CARETAKER = """
 import sys
 from pathlib import Path
@@ -99,7 +99,7 @@ class Machine:
         """Runs that have scored a day, as the machine has written down."""
         return [run_id for (run_id,) in self.rows("select run_id from sentiment.scoring_runs where window_date = :day", day=day)]
 
-    def until(self, look: Callable[[], Any], what: str, *, timeout_s: float = 120) -> Any:
+    def until(self, look: Callable[[], Any], what: str, *, timeout_s: float = 300) -> Any:
         """The first true value of `look`."""
         deadline = time.monotonic() + timeout_s
         while True:
