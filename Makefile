@@ -30,7 +30,7 @@ up down status: set-up
 	@.venv/bin/sentiment $@
 
 test: set-up
-	@.venv/bin/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=85
+	@.venv/bin/python -m pytest -n auto --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 soak: set-up
 	@.venv/bin/python -m tests.histories $(if $(SECONDS),--seconds $(SECONDS))

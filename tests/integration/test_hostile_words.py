@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ from sentiment_core.cli.sql import draw_csv, draw_json, draw_table
 from sentiment_core.errors import printable
 from sentiment_core.reviews.layout import incoming_prefix
 from sentiment_core.stages.night import score_window
+from sentiment_core.stages.services import Services
 from sentiment_core.store.analyst import Column, Result
 
 DAY = date(2026, 11, 10)
@@ -103,9 +105,15 @@ def test_words_are_stored_to_the_letter_and_nothing_happens(champion, form, caps
         assert printable(shown) == shown
 
 
-def test_a_bomb_in_the_folder_is_refused_with_its_reason_and_the_rest_of_the_night_is_scored(champion):
-    bomb, table_bomb = gzip.compress(bytes(80 << 20)), gzip.compress(b"review_id,text\n" + b"\n" * (80 << 20))
-    table = pa.table({"review_id": pa.nulls(1_500_000, pa.string()), "text": pa.nulls(1_500_000, pa.string())})
+def test_a_bomb_in_the_folder_is_refused_with_its_reason_and_the_rest_of_the_night_is_scored(champion, tmp_path):
+    """Under a policy by which a megabyte may be unpacked of anything: what the delivered one allows takes its time to read."""
+    delivered = champion.settings.policy_path.read_text(encoding="utf-8")
+    policy = delivered.replace("free_bytes = 67_108_864 ", "free_bytes = 1_048_576 ")
+    assert policy != delivered
+    (tmp_path / "policy.toml").write_text(policy, encoding="utf-8")
+    champion = Services(replace(champion.settings, policy_path=tmp_path / "policy.toml"))
+    bomb, table_bomb = gzip.compress(bytes(20 << 20)), gzip.compress(b"review_id,text\n" + b"\n" * (20 << 20))
+    table = pa.table({"review_id": pa.nulls(200_000, pa.string()), "text": pa.nulls(200_000, pa.string())})
     pq.write_table(table, nulls := io.BytesIO())
     for name, content in (("bomb.jsonl.gz", bomb), ("bomb.csv.gz", table_bomb), ("nulls.parquet", nulls.getvalue())):
         champion.bucket.put(f"{incoming_prefix(DAY)}{name}", content)
@@ -118,6 +126,7 @@ def test_a_bomb_in_the_folder_is_refused_with_its_reason_and_the_rest_of_the_nig
     assert failed.keys() == {"bomb.jsonl.gz", "bomb.csv.gz", "nulls.parquet"}
     assert all("200 times as many bytes unpacked as delivered" in reason for reason in failed.values())
     assert not list(champion.bucket.list("quarantine/"))
+    champion.engine.dispose()
 
 
 def test_a_scored_file_keeps_ids_as_they_came_and_quotes_every_one(champion, tmp_path):

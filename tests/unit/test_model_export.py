@@ -95,12 +95,36 @@ def test_the_files_say_what_they_are(exported):
     assert pq.read_table(folder / "dictionary.parquet")["term"].to_pylist() == model.vocabulary.terms + model.characters.terms
 
 
-def test_the_script_needs_nothing_of_ours(exported, tmp_path):
+STRANGER = """
+import contextlib, io, json, runpy, sys
+sys.modules["sentiment_core"] = None
+for line in sys.stdin:
+    sys.argv = json.loads(line)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    print(json.dumps(said.getvalue()), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory):
+    """A Python in which nothing of ours can be imported, and which runs a script as often as asked: its libraries load once."""
+    folder = tmp_path_factory.mktemp("stranger")
+    command = [sys.executable, "-I", "-c", STRANGER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder) as process:
+
+        def run(*arguments):
+            process.stdin.write(json.dumps([str(argument) for argument in arguments]) + "\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        yield run
+
+
+def test_the_script_needs_nothing_of_ours(exported, stranger):
     model, folder = exported
-    program = "import sys; sys.modules['sentiment_core'] = None; sys.argv = sys.argv[1:]; import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
-    command = [sys.executable, "-I", "-c", program, folder / "rebuild.py", folder, "a great film", "boring"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
-    told = [json.loads(line) for line in done.stdout.splitlines()]
+    said = stranger(folder / "rebuild.py", folder, "a great film", "boring")
+    told = [json.loads(line) for line in said.splitlines()]
     expected = model.predict_proba(["a great film", "boring"])
     np.testing.assert_allclose([[row[name] for name in model.classes_] for row in told], expected, rtol=0, atol=1e-9)
 

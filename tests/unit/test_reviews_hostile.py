@@ -4,6 +4,7 @@ The reader lives in a process of its own, under RLIMIT_AS and with a deadline fo
 gigabyte too many ends that process, and the object that did it is named.
 """
 
+import contextlib
 import gzip
 import io
 import json
@@ -393,6 +394,14 @@ def test_what_is_read_at_a_time_is_never_more_than_was_foretold(
         for batch in file.iter_batches(n_rows, row_groups=[group], columns=["text"]):
             n_bytes = sum(len(text or "") for text in batch["text"].to_pylist())
             assert n_rows == 1 or n_bytes <= max_batch_bytes + 4 * longest_page + 64 * len(texts)
+
+
+def test_what_is_free_is_the_policys() -> None:
+    for n_bytes in (60 * MIB, 70 * MIB):
+        blank = gzip.compress(b"review_id,text\n" + b"\n" * n_bytes)
+        found = contextlib.nullcontext() if n_bytes < LIMITS.free_bytes else pytest.raises(UnreadableObject, match="200 times")
+        with found:
+            assert list(read_reviews(io.BytesIO(blank), "a.csv.gz", folder_date=DAY, limits=LIMITS)) == []
 
 
 def test_limits_are_the_policys(tmp_path: Path) -> None:
