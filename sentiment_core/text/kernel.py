@@ -88,7 +88,7 @@ _27, _30, _31, _32, _LOW = np.uint64(27), np.uint64(30), np.uint64(31), np.uint6
 # Elements behind the last token that selections look at.
 _OVERRUN = 24
 # How far ahead lines of the big tables are asked for: the time of that many look-ups is that of one miss.
-_AHEAD = 32
+_AHEAD = 64
 _TF = 1 + np.log(np.maximum(np.arange(256.0), 1))
 _NO_WEIGHTS = np.zeros(1)
 # Bytes beyond a word that its stem and its mark may need.
