@@ -22,7 +22,7 @@ from sentiment_core.policy import read_policy
 from sentiment_core.registry import Registry
 from sentiment_core.settings import REPOSITORY, ModelSettings
 from sentiment_core.stages.explaining import predict_texts
-from sentiment_core.stages.serving import NothingServed, open_service
+from sentiment_core.stages.serving import NothingServed, ServedModel, open_service
 
 FILM, DULL = "What a wonderful film, I loved every minute of it.", "Boring and far too long, the worst film I have seen."
 JSON = {"Content-Type": "application/json"}
@@ -462,6 +462,21 @@ def test_a_service_that_cannot_be_opened_is_an_answer(serving, place, tmp_path):
     api = serving(make_app(lambda: open_service(settings)))
     for answer in (api.get("/health"), api.post("/predict", json={"text": FILM}), api.get("/metrics")):
         assert "policy.toml" in problem(answer, 503)
+
+
+def test_an_answer_under_way_when_a_swap_happens_names_the_version_that_scored_it(api, monkeypatch):
+    assert api.get("/health").json()["model_version"] == 1
+
+    def score_and_be_swapped(served, texts, real=ServedModel.score):
+        found = real(served, texts)
+        if served.ref.version == 1:
+            api.service.reload("2")
+        return found
+
+    monkeypatch.setattr(ServedModel, "score", score_and_be_swapped)
+    found = api.post("/predict/batch", json={"texts": [FILM, DULL]}).json()
+    assert [found["model_version"], *(item["model_version"] for item in found["predictions"])] == [1, 1, 1]
+    assert api.post("/predict", json={"text": FILM}).json()["model_version"] == 2
 
 
 def test_nobody_feels_a_swap(api, place):
