@@ -1,4 +1,4 @@
-"""What Airflow loads: the nav entry "Sentiment" and the pages mounted under /sentiment.
+"""What Airflow loads: the nav entry "Sentiment", the pages mounted under /sentiment and the API under /sentiment/api.
 
 Airflow reads this file in every process, a task's own included, so nothing of FastAPI or of Airflow's API is
 imported before the api-server asks for it. The pages themselves are the package `sentiment_pages`.
@@ -44,10 +44,14 @@ class SentimentPlugin(AirflowPlugin):
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:
-        """The pages, made when the api-server mounts them."""
+        """The API and the pages, made when the api-server mounts them: the API first, for the pages answer all paths below theirs."""
+        from sentiment_pages.api import make_api
         from sentiment_pages.app import make_app
 
-        return [{"name": "Sentiment", "app": make_app(), "url_prefix": PREFIX}]
+        return [
+            {"name": "Sentiment API", "app": make_api(), "url_prefix": f"{PREFIX}/api"},
+            {"name": "Sentiment", "app": make_app(), "url_prefix": PREFIX},
+        ]
 
     @cached_property
     def external_views(self) -> list[dict[str, Any]]:

@@ -57,9 +57,12 @@ class Retention:
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """Limits of single texts that are asked about."""
+    """Limits of texts that are asked about, and of the API that is asked."""
 
     max_text_chars: int
+    max_batch_texts: int
+    max_body_bytes: int
+    retry_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,25 +66,50 @@ class Settings:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
         """Read the variables above; raises Permanent for an unknown `SENTIMENT_*` and for what is missing."""
-        unknown = sorted(name for name in environ if name.startswith("SENTIMENT_") and name not in _VARIABLES)
-        if unknown:
-            raise Permanent(
-                f"environment variable {unknown[0]}",
-                expected="one of " + ", ".join(name for name in _VARIABLES if name.startswith("SENTIMENT_")),
-                found=unknown[0],
-                remedy="unset or rename it",
-            )
-        values: dict[str, str] = {}
-        for variable, name in _VARIABLES.items():
-            if environ.get(variable):
-                values.setdefault(name, environ[variable])
-        required = {item.name for item in fields(cls)} & {"database_url", "mlflow_tracking_uri"}
-        for name in sorted(required - values.keys()):
-            variable = next(key for key, value in _VARIABLES.items() if value == name)
-            raise Permanent(
-                f"setting {variable}",
-                expected="an address",
-                found="nothing",
-                remedy=f"start the embedded stack with `make up`, or set {variable}",
-            )
-        return cls(**values)  # type: ignore[arg-type]  # paths are converted above
+        return cls(**_values(cls, environ))  # type: ignore[arg-type]  # paths are converted above
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """As much as is needed to ask a model: no address of a database and no key of a bucket, whoever has them around."""
+
+    mlflow_tracking_uri: str = field(repr=False)
+    model_name: str = Settings.model_name
+    state_dir: Path = Settings.state_dir
+    policy_path: Path = Settings.policy_path
+
+    def __post_init__(self) -> None:
+        for name in ("state_dir", "policy_path"):
+            object.__setattr__(self, name, Path(getattr(self, name)))
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> "ModelSettings":
+        """Read them out of the same variables as `Settings`; raises as that does."""
+        return cls(**_values(cls, environ))  # type: ignore[arg-type]  # paths are converted above
+
+
+def _values(cls: type[Settings | ModelSettings], environ: Mapping[str, str]) -> dict[str, str]:
+    """What the environment says of the fields of a class."""
+    unknown = sorted(name for name in environ if name.startswith("SENTIMENT_") and name not in _VARIABLES)
+    if unknown:
+        raise Permanent(
+            f"environment variable {unknown[0]}",
+            expected="one of " + ", ".join(name for name in _VARIABLES if name.startswith("SENTIMENT_")),
+            found=unknown[0],
+            remedy="unset or rename it",
+        )
+    known = {item.name for item in fields(cls)}
+    values: dict[str, str] = {}
+    for variable, name in _VARIABLES.items():
+        if name in known and environ.get(variable):
+            values.setdefault(name, environ[variable])
+    required = known & {"database_url", "mlflow_tracking_uri"}
+    for name in sorted(required - values.keys()):
+        variable = next(key for key, value in _VARIABLES.items() if value == name)
+        raise Permanent(
+            f"setting {variable}",
+            expected="an address",
+            found="nothing",
+            remedy=f"start the embedded stack with `make up`, or set {variable}",
+        )
+    return values

@@ -4,9 +4,7 @@ Endpoints are plain functions, which FastAPI runs on threads: none of them holds
 cannot be shown becomes a page that says so, never a stack trace.
 """
 
-import base64
 import gzip
-import hashlib
 import logging
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -16,16 +14,17 @@ from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from sentiment_core.api.headers import COMMON_HEADERS, page_headers
 from sentiment_core.errors import SentimentError, Transient
 from sentiment_core.reviews.bucket import Bucket, ObjectMissing
 from sentiment_core.store.overview import Check, find_check, list_events, list_gates, list_nights, list_trials
 from sentiment_pages import charts, connections, models, views
-from sentiment_pages.login import LOGIN_REQUIRED, is_navigation, login_url
+from sentiment_pages.login import LOGIN_REQUIRED, is_navigation, to_login
 
 log = logging.getLogger(__name__)
 
@@ -33,20 +32,8 @@ NIGHTS_A_PAGE = 60
 EVENTS_SHOWN = 1_000  # of three a retrain: years of them
 TEMPLATES = Path(__file__).with_name("templates")
 STYLE = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-_STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
-COMMON_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'self'",  # of what is no page: nothing to load
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cache-Control": "private, no-cache",  # nothing of it may come out of a cache after a logout
-}
-PAGE_HEADERS = COMMON_HEADERS | {
-    "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src 'self' data:; frame-src 'self'; "
-        "frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
-    ),
-}
+PAGE_HEADERS = page_headers(STYLE)
 # A report brings scripts of its own. The sandbox gives them an origin of their own too: they reach neither Airflow's
 # cookies nor its API, and nothing outside.
 REPORT_HEADERS = COMMON_HEADERS | {
@@ -178,9 +165,8 @@ def _templates() -> Environment:
 
 def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)  # noqa: S101 (what it is registered for)
-    is_anonymous = error.status_code == 401 or error.detail == "Invalid JWT token"  # noqa: PLR2004 (the latter: of an earlier stack)
-    if is_anonymous and is_navigation(request):
-        return RedirectResponse(login_url(request), status_code=303, headers=COMMON_HEADERS)
+    if (login := to_login(request, error)) is not None:
+        return login
     if error.status_code in (401, 403) and not is_navigation(request):
         return JSONResponse({"detail": error.detail}, status_code=error.status_code, headers=COMMON_HEADERS)
     titles = {403: "Not for this login", 404: "Not found"}

@@ -9,6 +9,9 @@ from airflow.api_fastapi.app import get_cookie_path
 from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
 from airflow.api_fastapi.core_api.security import requires_access_view
 from fastapi import Depends, Request
+from fastapi.responses import RedirectResponse, Response
+
+from sentiment_core.api.headers import COMMON_HEADERS
 
 # Whoever may see Airflow's plugins may see these pages: every role from viewer up.
 LOGIN_REQUIRED = Depends(requires_access_view(AccessView.PLUGINS))
@@ -22,6 +25,15 @@ def root_path() -> str:
 def is_navigation(request: Request) -> bool:
     """Whether a person's browser asked for a page, in a tab or in a frame."""
     return request.method == "GET" and "text/html" in request.headers.get("accept", "")
+
+
+def to_login(request: Request, error: Exception) -> Response | None:
+    """The way to the login where an error means that nobody is logged in and a person asks; else None."""
+    status, detail = getattr(error, "status_code", None), getattr(error, "detail", None)
+    is_anonymous = status == 401 or detail == "Invalid JWT token"  # noqa: PLR2004 (the latter: of an earlier stack)
+    if is_anonymous and is_navigation(request):
+        return RedirectResponse(login_url(request), status_code=303, headers=COMMON_HEADERS)
+    return None
 
 
 def login_url(request: Request) -> str:

@@ -12,9 +12,9 @@ import typer
 
 from sentiment_core import __version__
 from sentiment_core.errors import Permanent, Transient
-from sentiment_core.settings import Settings
+from sentiment_core.settings import ModelSettings, Settings
 
-MODULES = ("stack", "nightly", "rescoring", "files", "training", "drift", "models", "single", "sql", "demo")
+MODULES = ("stack", "nightly", "rescoring", "files", "training", "drift", "models", "single", "serving", "sql", "demo")
 FAILED, TRY_AGAIN_LATER = 1, 75
 
 app = typer.Typer(
@@ -39,9 +39,18 @@ def root(
 
 def load_settings() -> Settings:
     """The settings of a command: the embedded stack's, overridden by the environment."""
+    return Settings.from_environment(_environment())
+
+
+def load_model_settings() -> ModelSettings:
+    """The settings of a command that only asks a model."""
+    return ModelSettings.from_environment(_environment())
+
+
+def _environment() -> dict[str, str]:
     from sentiment_core import local
 
-    return Settings.from_environment({**local.environment(), **os.environ})
+    return {**local.environment(), **os.environ}
 
 
 def main(arguments: list[str] | None = None) -> None:

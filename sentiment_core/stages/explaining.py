@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 _DATES_NAMED = 5
 
 
+class RefusedText(Permanent):
+    """A text that no model is asked about: blank, too long, or no valid Unicode."""
+
+
 def predict_texts(services: Services, texts: Sequence[str], *, model: str | int = "champion") -> list[dict[str, Any]]:
     """Label, confidence and scores of texts, one dict a text.
 
@@ -26,7 +30,8 @@ def predict_texts(services: Services, texts: Sequence[str], *, model: str | int 
         model: an alias or a version number.
 
     Raises:
-        Permanent: a text that is empty, too long or no valid Unicode; no such model.
+        RefusedText: a text that is empty, too long or no valid Unicode.
+        Permanent: no such model.
     """
     for number, text in enumerate(texts, 1):
         check_text(text, f"text {number}" if len(texts) > 1 else "text", services.policy.serving.max_text_chars)
@@ -49,7 +54,7 @@ def predict_texts(services: Services, texts: Sequence[str], *, model: str | int 
 
 
 def check_text(text: str, name: str, max_chars: int) -> None:
-    """Refuse what is no text to judge."""
+    """Refuse what is no text to judge; raises RefusedText."""
     problem = None
     if not text.strip():
         problem = ("words", "none")
@@ -59,7 +64,7 @@ def check_text(text: str, name: str, max_chars: int) -> None:
         problem = ("valid UTF-8", "bytes that are none")
     if problem:
         remedy = "score it as a file (`sentiment score-file`)" if "most" in problem[0] else "give it another"
-        raise Permanent(name, expected=problem[0], found=problem[1], remedy=remedy)
+        raise RefusedText(name, expected=problem[0], found=problem[1], remedy=remedy)
 
 
 def _is_utf8(text: str) -> bool:

@@ -1,28 +1,38 @@
-"""Airflow's api-server as it is delivered, with the plugin, for tests of the pages."""
+"""Airflow's api-server as it is delivered, with the plugin, for tests of the pages; the API by itself; a gate before MLflow."""
 
+import contextlib
+import http.client
+import http.server
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import uvicorn
 from sqlalchemy import text
 
 from sentiment_core.local.airflow_api import AirflowApi
 from sentiment_core.local.airflow_server import AirflowSecrets, AirflowServer, database_connection, s3_connection
 from sentiment_core.local.component import running
+from sentiment_core.local.mlflow_server import MlflowServer
 from sentiment_core.local.postgres import PostgresServer
 from sentiment_core.local.processes import free_port
 from sentiment_core.local.s3 import S3Server
+from sentiment_core.registry import Registry
 from sentiment_core.store.engine import connect
 from sentiment_core.store.migrate import migrate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PASSWORDS = {"admin": "only-for-tests-admin", "viewer": "only-for-tests-viewer"}
 REPORTS_BUCKET = "pages"
+API_MODEL = "sentiment-pages"
 
 
 def make_database(server: PostgresServer, name: str) -> str:
@@ -46,6 +56,8 @@ class Pages:
     api: AirflowApi
     s3: Any
     make_database: Callable[[PostgresServer, str], str]
+    registry: Registry
+    """Whose champion answers under /sentiment/api; on this machine's side, with a cache of its own."""
 
     def visitor(self, user: str | None = None) -> httpx.Client:
         """A browser's worth of HTTP client that follows no redirects; logged in where a user is named."""
@@ -108,7 +120,9 @@ class Pages:
 
 
 @pytest.fixture(scope="session")
-def airflow_pages(postgres_server: PostgresServer, s3_server: S3Server, s3_client: Any, server_dir: Path) -> Iterator[Pages]:
+def airflow_pages(
+    postgres_server: PostgresServer, s3_server: S3Server, mlflow_server: MlflowServer, s3_client: Any, server_dir: Path
+) -> Iterator[Pages]:
     """Airflow's api-server alone, over the embedded PostgreSQL and S3, with its connections in the metadata database."""
     s3_client.create_bucket(Bucket=REPORTS_BUCKET)
     database_url = make_database(postgres_server, "pages")
@@ -130,11 +144,18 @@ def airflow_pages(postgres_server: PostgresServer, s3_server: S3Server, s3_clien
             database_connection(database_url),
             s3_connection(s3_server.endpoint_url, s3_server.access_key_id, s3_server.secret_access_key),
         ),
-        task_variables={},
+        task_variables={
+            "MLFLOW_TRACKING_URI": mlflow_server.tracking_uri,
+            "SENTIMENT_MODEL_NAME": API_MODEL,
+            "SENTIMENT_STATE_DIR": str(server_dir / "api"),
+        },
     )
     component = next(item for item in server.components() if item.name == "api-server")
     with running(component, timeout_s=180):
-        yield Pages(base_url=server.url, database_url=database_url, api=server.api(), s3=s3_client, make_database=make_database)
+        yield Pages(
+            base_url=server.url, database_url=database_url, api=server.api(), s3=s3_client, make_database=make_database,
+            registry=Registry(mlflow_server.tracking_uri, API_MODEL, server_dir / "cache"),
+        )  # fmt: skip
 
 
 @pytest.fixture
@@ -142,6 +163,92 @@ def pages(airflow_pages: Pages) -> Pages:
     """The pages over an empty database."""
     airflow_pages.clear()
     return airflow_pages
+
+
+class Gate:
+    """A proxy before MLflow that may ask for a password, and may go away."""
+
+    def __init__(self, target, password=None):
+        gate, self.password = self, password
+        self.target = urlsplit(target).netloc
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def _pass_on(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if gate.password and self.headers.get("Authorization") != f"Basic {gate.password}":
+                    return self._answer(401, {"Content-Type": "text/plain"}, b"who are you?")
+                connection = http.client.HTTPConnection(gate.target, timeout=30)
+                kept = {name: value for name, value in self.headers.items() if name not in ("Host", "Accept-Encoding")}
+                connection.request(self.command, self.path, body, kept)
+                answer = connection.getresponse()
+                return self._answer(answer.status, {"Content-Type": answer.getheader("Content-Type", "")}, answer.read())
+
+            def _answer(self, status, headers, content):
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on  # noqa: N815
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def make_gate(mlflow_server):
+    """Proxies before MLflow, gone at the end."""
+    gates = []
+
+    def make(password=None):
+        gates.append(Gate(mlflow_server.tracking_uri, password))
+        return gates[-1]
+
+    yield make
+    for gate in gates:
+        gate.close()
+
+
+@pytest.fixture
+def gate(make_gate):
+    """A proxy before MLflow that lets everybody through, and may be closed."""
+    return make_gate()
+
+
+@pytest.fixture
+def serving():
+    """Serves an application on a free port, from a thread; gives a client that speaks real HTTP to it."""
+    with contextlib.ExitStack() as stack:
+
+        def serve(app):
+            server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=5))
+            thread = threading.Thread(target=server.run, daemon=True)
+            thread.start()
+            deadline = time.monotonic() + 30
+            while not server.started:
+                assert thread.is_alive()
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+
+            def stop():
+                server.should_exit = True
+                thread.join(timeout=20)
+                assert not thread.is_alive()
+
+            stack.callback(stop)
+            port = server.servers[0].sockets[0].getsockname()[1]
+            return stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False))
+
+        yield serve
 
 
 @pytest.fixture

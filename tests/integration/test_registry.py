@@ -1,15 +1,12 @@
 """Models in a real MLflow: registered, resolved, opened, refused, and used while MLflow is away."""
 
 import base64
-import http.client
-import http.server
 import json
 import mmap
 import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 import uuid
 import zipfile
@@ -30,52 +27,6 @@ from sentiment_core.registry.artefact import UntrustedModel, digest_of, load_est
 
 TEXTS = ["What a wonderful film, I loved it", "Boring and far too long", "", "not bad at all!"]
 SNAPSHOT = f"snapshots/{'ab' * 32}.parquet"
-
-
-class Gate:
-    """A proxy before MLflow that may ask for a password, and may go away."""
-
-    def __init__(self, target, password=None):
-        gate, self.password = self, password
-        self.target = urlsplit(target).netloc
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def _pass_on(self):
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                if gate.password and self.headers.get("Authorization") != f"Basic {gate.password}":
-                    return self._answer(401, {"Content-Type": "text/plain"}, b"who are you?")
-                connection = http.client.HTTPConnection(gate.target, timeout=30)
-                kept = {name: value for name, value in self.headers.items() if name not in ("Host", "Accept-Encoding")}
-                connection.request(self.command, self.path, body, kept)
-                answer = connection.getresponse()
-                return self._answer(answer.status, {"Content-Type": answer.getheader("Content-Type", "")}, answer.read())
-
-            def _answer(self, status, headers, content):
-                self.send_response(status)
-                for name, value in {**headers, "Content-Length": str(len(content))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on  # noqa: N815
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-
-@pytest.fixture
-def gate(mlflow_server):
-    gate = Gate(mlflow_server.tracking_uri)
-    yield gate
-    gate.close()
 
 
 @pytest.fixture
@@ -368,21 +319,19 @@ def test_the_cache_of_another_server_is_not_used(gate, candidate, tmp_path):
         Registry("http://127.0.0.1:9", registry.name, tmp_path / "models").resolve("champion")
 
 
-def test_a_password_in_the_address_works_and_is_told_to_nobody(mlflow_server, candidate, tmp_path, monkeypatch):
+def test_a_password_in_the_address_works_and_is_told_to_nobody(make_gate, candidate, tmp_path, monkeypatch):
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
         monkeypatch.setenv(name, "")  # so that what the registry sets is undone
-    gate = Gate(mlflow_server.tracking_uri, base64.b64encode(b"me:s3cr+t word").decode())
+    gate = make_gate(base64.b64encode(b"me:s3cr+t word").decode())
     host = urlsplit(gate.url).netloc
     name = f"sentiment-{uuid.uuid4().hex[:8]}"
-    try:
-        registry = Registry(f"http://me:s3cr%2Bt%20word@{host}", name, tmp_path / "models")
-        ref = _register(registry, candidate)
-        assert registry.open(ref).ref == ref
-        with pytest.raises(Permanent, match="MLFLOW_TRACKING_PASSWORD") as refused:
-            Registry(f"http://me:wrongword@{host}", name, tmp_path / "other").resolve(1)
-        assert "wrongword" not in str(refused.value)
-    finally:
-        gate.close()
+    registry = Registry(f"http://me:s3cr%2Bt%20word@{host}", name, tmp_path / "models")
+    ref = _register(registry, candidate)
+    assert registry.open(ref).ref == ref
+    with pytest.raises(Permanent, match="MLFLOW_TRACKING_PASSWORD") as refused:
+        Registry(f"http://me:wrongword@{host}", name, tmp_path / "other").resolve(1)
+    assert "wrongword" not in str(refused.value)
+    gate.close()
     with pytest.raises(Transient) as away:
         Registry(f"http://me:wrongword@{host}", name, tmp_path / "other").resolve(1)
     assert "wrongword" not in str(away.value)

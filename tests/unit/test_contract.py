@@ -10,6 +10,8 @@ import pytest
 import typer.main
 
 from sentiment_core import schema
+from sentiment_core.api.app import METHODS, make_app
+from sentiment_core.api.metrics import Metrics
 from sentiment_core.cli import app
 from sentiment_core.settings import _VARIABLES, REPOSITORY
 
@@ -31,6 +33,7 @@ COMMANDS = {
     "rollback": {"--reason", "--json"},
     "predict": {"--model", "--json"},
     "explain": {"--date", "--json"},
+    "serve": {"--host", "--port", "--model"},
     "export": {"--json"},
     "sql": {"-c", "--csv", "--json", "--url"},
     "demo": {"--reviews"},
@@ -51,6 +54,18 @@ RELATIONS = {
     "product_sentiment": "product_id",
     "model_scorecard": "model_version",
     "drift_history": "window_date verdict",
+}  # fmt: skip
+API = {
+    "/predict": ("post", "text sentiment confidence scores model_name model_version latency_ms"),
+    "/predict/batch": ("post", "predictions model_name model_version latency_ms"),
+    "/health": ("get", "status model_name model_version"),
+    "/info": ("get", "model_name model_version alias classes limits"),
+    "/reload": ("post", "model_name model_version alias"),
+}
+ASKED = {"/predict": ["text"], "/predict/batch": ["texts"], "/reload": ["alias"]}
+SERIES = {
+    "sentiment_api_requests_total", "sentiment_api_request_seconds", "sentiment_api_reviews_scored_total", "sentiment_api_reloads_total",
+    "sentiment_api_model_info",
 }  # fmt: skip
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 MAKE_TARGETS = {"demo", "test", "soak", "bench", "up", "down", "status", "lint", "audit", "lock"}
@@ -84,6 +99,30 @@ def test_the_relations_have_their_columns():
     assert set(public) == set(RELATIONS)
     for name, columns in RELATIONS.items():
         assert set(columns.split()) <= set(public[name].column_names), name
+
+
+def test_the_api_has_its_paths_and_fields():
+    document = make_app(lambda: None).openapi()
+    assert set(document["paths"]) == {*API, "/metrics"}
+    schemas = document["components"]["schemas"]
+    for path, (method, names) in API.items():
+        (operation,) = document["paths"][path].values()
+        assert [*document["paths"][path]] == [method]
+        schema = operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        assert set(names.split()) <= set(schemas[schema]["properties"]), path
+        body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+        assert [*body.get("properties", {})] == ASKED.get(path, []), path
+    assert set(METHODS) == {*API, "/metrics", "/docs", "/openapi.json", "/"}
+
+
+def test_the_metrics_have_their_names():
+    assert set(re.findall(r"# TYPE (\w+) ", Metrics().to_text(None))) == SERIES
+
+
+def test_the_readme_names_every_path_of_the_api():
+    for path in (*API, "/metrics", "/docs"):
+        method = API.get(path, ("get", ""))[0].upper()
+        assert f"`{method} {path}`" in README, path
 
 
 def test_the_readme_names_every_command_relation_and_make_target():
