@@ -8,7 +8,7 @@ bottom-k sketches", PODC 2007). Memory is bounded by the sample size plus one ba
 What a column means, how samples are compared and where sketches are stored is not known here.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -42,8 +42,11 @@ is null where the model has none."""
 _PLACE = pa.field("place", pa.int64())
 _TAKEN = pa.schema([*list(SAMPLE)[: -len(schema.LENS_COLUMNS)], _PLACE])
 """What a sample is made of while rows come: where their texts lie instead of what the lens will see in them."""
-_MOST_TEXTS = 4
+_MOST_TEXTS = 1.2
 """Texts that are kept until those no longer wanted are dropped, in samples: seldom enough that copying costs nothing."""
+
+_TEXTS_AT_A_TIME = 512
+"""Texts that the lens looks at together: what a whole sample is counted in would take 150 MB."""
 
 Hashes = npt.NDArray[np.uint64]
 Moments = dict[str, dict[str, Any]]
@@ -193,18 +196,26 @@ class Sketcher:
         kept = self._texts.get(day, [])
         if sum(map(len, kept)) <= _MOST_TEXTS * self._size:
             return sample
-        self._texts[day] = [self._texts_of(day, sample)]
+        self._texts[day] = list(self._texts_of(day, sample))
         return _placed(sample, 0)
 
-    def _texts_of(self, day: date, sample: pa.Table) -> pa.LargeStringArray:
-        kept = pa.chunked_array(self._texts.get(day, []), pa.large_string())
-        return kept.take(sample["place"].combine_chunks()).combine_chunks()
+    def _texts_of(self, day: date, sample: pa.Table) -> Iterator[pa.LargeStringArray]:
+        """The texts of a sample in its order, some at a time: Arrow's own `take` of chunks copies all of them before."""
+        kept, places = self._texts[day], sample["place"].to_numpy()
+        begins = np.cumsum([0, *map(len, kept)])
+        for first in range(0, len(places), _TEXTS_AT_A_TIME):
+            part = places[first : first + _TEXTS_AT_A_TIME]
+            chunk_of = np.searchsorted(begins, part, side="right") - 1
+            order = np.argsort(chunk_of, kind="stable")
+            found = [kept[chunk].take(pa.array(part[chunk_of == chunk] - begins[chunk])) for chunk in np.unique(chunk_of)]
+            yield pa.concat_arrays(found).take(pa.array(np.argsort(order)))
 
     def _look_at(self, day: date, sample: pa.Table) -> pa.Table:
-        if self._lens is None or day not in self._texts:
+        if self._lens is None or day not in self._texts or not len(sample):
             seen = {name: pa.nulls(len(sample), SAMPLE.field(name).type) for name in schema.LENS_COLUMNS}
         else:
-            seen = self._lens(self._texts_of(day, sample))
+            parts = [self._lens(texts) for texts in self._texts_of(day, sample)]
+            seen = {name: pa.concat_arrays([part[name] for part in parts]) for name in schema.LENS_COLUMNS}
         sample = sample.drop_columns([_PLACE.name])
         for name in schema.LENS_COLUMNS:
             sample = sample.append_column(SAMPLE.field(name), seen[name])
