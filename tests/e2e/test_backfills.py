@@ -42,6 +42,7 @@ def test_the_form_runs_the_nights_typed_and_without_a_date_the_night_before(mach
     expected = [machine.deliver(item) for item in asked]
     for neighbour in (day(19), day(23)):
         machine.deliver(neighbour)
+    night_before = machine.deliver_night_before()
     before = machine.run_ids("score_reviews")
     browser("Emulation.setTimezoneOverride", timezoneId="America/Los_Angeles")  # the form shows its dates there
     browser.open(f"{machine.api.base_url}/dags/score_reviews")
@@ -63,8 +64,9 @@ def test_the_form_runs_the_nights_typed_and_without_a_date_the_night_before(mach
     assert machine.counts(*asked) == [(n, n, 1) for n in expected]
     assert machine.counts(day(19), day(23)) == [(0, 0, 0)] * 2
     assert machine.end("score_reviews", single) == "success"
-    assert single in machine.runs_of(nights["neither"].date)
-    assert machine.counts(nights["neither"].date) == [(nights["neither"].n, nights["neither"].n, 1)]
+    assert single in machine.runs_of(night_before)
+    n = machine.delivered[night_before]
+    assert machine.counts(night_before) == [(n, n, 1)]
 
 
 def backfills(machine):

