@@ -37,6 +37,7 @@ def main(arguments: list[str]) -> None:
             user = (int(uid), int(gid))
     if user is not None:
         become(user, reach=reach)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # what a shell starts in the background inherits it ignored
     if tethered and sys.platform == "linux":
         parent = os.getppid()
         _prctl(_PR_SET_PDEATHSIG, signal.SIGINT)

@@ -156,8 +156,9 @@ def test_what_is_never_taken_is_never_read():
 
 def test_an_interrupt_ends_it_with_all_its_threads():
     program = (
-        "import itertools, threading\n"
+        "import itertools, signal, threading\n"
         "from sentiment_core.pipeline import pipelined\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in what a shell has started in the background
         "try:\n"
         "    for n in pipelined(itertools.count(), lambda item: item):\n"
         "        print(n, flush=True) if n == 100 else None\n"
