@@ -169,4 +169,7 @@ def test_an_interrupt_ends_it_with_all_its_threads():
     assert process.stdout
     assert process.stdout.readline() == "100\n"
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=SECONDS)[0] == "interrupted 1\n"
+    try:
+        assert process.communicate(timeout=SECONDS)[0] == "interrupted 1\n"
+    finally:
+        process.kill()
