@@ -19,7 +19,7 @@ from sentiment_core.text.features import as_texts
 _CARRIED = tuple(name for name in schema.SCORED_BATCH.names if name in schema.REVIEW_BATCH.names)
 
 
-def score(estimator: Any, ref: ModelRef, batch: ReviewBatch, *, text_excerpt: int) -> ScoredBatch:
+def score(estimator: Any, ref: ModelRef, batch: ReviewBatch, *, text_excerpt: int, with_texts: bool = False) -> ScoredBatch:
     """Score a batch.
 
     Args:
@@ -27,6 +27,7 @@ def score(estimator: Any, ref: ModelRef, batch: ReviewBatch, *, text_excerpt: in
         ref: the version it is; stamped on the batch.
         batch: validated reviews.
         text_excerpt: characters of the text to keep; 0 keeps none (null).
+        with_texts: leave the texts with the batch, for a drift sample.
     """
     texts = as_texts(batch.table["text"])
     probabilities, statistics = estimator.examine(texts)
@@ -37,7 +38,7 @@ def score(estimator: Any, ref: ModelRef, batch: ReviewBatch, *, text_excerpt: in
         "text_excerpt": excerpts(texts, text_excerpt),
     }
     table = pa.table({name: columns[name] for name in schema.SCORED_BATCH.names}).cast(schema.SCORED_BATCH)
-    return ScoredBatch(table=table, model=ref)
+    return ScoredBatch(table=table, model=ref, texts=texts if with_texts else None)
 
 
 def score_texts(estimator: Any, texts: pa.LargeStringArray) -> pa.Table:

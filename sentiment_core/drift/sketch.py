@@ -8,8 +8,8 @@ bottom-k sketches", PODC 2007). Memory is bounded by the sample size plus one ba
 What a column means, how samples are compared and where sketches are stored is not known here.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -39,12 +39,10 @@ SAMPLE = pa.schema(
 )
 """Columns of a sample. object_id is null until the object is known: the sketcher sees rows, not objects. What the lens sees
 is null where the model has none."""
-_PLACE = pa.field("place", pa.int64())
-_TAKEN = pa.schema([*list(SAMPLE)[: -len(schema.LENS_COLUMNS)], _PLACE])
-"""What a sample is made of while rows come: where their texts lie instead of what the lens will see in them."""
-_MOST_TEXTS = 1.2
-"""Texts that are kept until those no longer wanted are dropped, in samples: seldom enough that copying costs nothing."""
-
+_TAKEN = pa.schema(list(SAMPLE)[: -len(schema.LENS_COLUMNS)])
+"""What a sample is made of while rows come: without what the lens will see in their texts."""
+_MOST_HELD = 1.2
+"""Rows that are held until those no longer wanted are dropped, in samples: seldom enough that sorting and copying cost little."""
 _TEXTS_AT_A_TIME = 512
 """Texts that the lens looks at together: what a whole sample is counted in would take 150 MB."""
 
@@ -117,7 +115,9 @@ def merge(sketches: Iterable[Sketch], *, size: int) -> Sketch:
     for sketch in sketches:
         n += sketch.n
         moments = _add_moments(moments, sketch.moments)
-        sample, limit = _smallest(pa.concat_tables([sample, sketch.sample]), min(limit, sketch.limit), size)
+        rows = pa.concat_tables([sample, sketch.sample])
+        places, limit = _smallest(rows, min(limit, sketch.limit), size)
+        sample = rows.take(pa.array(places)).combine_chunks()
     return Sketch(n=n, moments=moments, sample=sample, limit=limit)
 
 
@@ -159,73 +159,94 @@ class Sketcher:
         if size < 1:
             raise ValueError(f"a sample holds at least one row, not {size}")
         self._size, self._lens, self._limits = size, lens, limits or Limits(size)
-        self._sketches: dict[date, Sketch] = {}
-        self._texts: dict[date, list[pa.Array]] = {}
+        self._dates: dict[date, _Taking] = {}
 
     def add(self, scored: pa.Table, texts: pa.Array | None = None) -> None:
         """Take a batch with the columns of `schema.SCORED_BATCH`, and the texts of its rows where there is a lens."""
-        scored = scored.append_column(_PLACE, pa.array(np.arange(len(scored))))
         days = scored["review_date"]
         found = pc.unique(days).to_pylist()
         for day in found:
-            rows = scored if len(found) == 1 else scored.filter(pc.equal(days, pa.scalar(day, pa.date32())))
-            old = self._sketches.get(day) or Sketch(
-                n=0, moments=_no_moments(), sample=_TAKEN.empty_table(), limit=self._limits.of(day)
-            )
-            new = _sketch_rows(rows, day, old.limit)
-            taken = self._keep_texts(day, new.sample, texts)
-            sample, limit = _smallest(pa.concat_tables([old.sample, taken]), new.limit, self._size)
-            moments = _add_moments(old.moments, new.moments)
-            sample = self._drop_texts(day, sample)
-            self._sketches[day] = Sketch(n=old.n + new.n, moments=moments, sample=sample, limit=limit)
+            rows, own = scored, texts if self._lens else None
+            if len(found) > 1:
+                is_own = pc.equal(days, pa.scalar(day, pa.date32()))
+                rows, own = scored.filter(is_own), own.filter(is_own.combine_chunks()) if own is not None else None
+            taking = self._dates.setdefault(day, _Taking(day, self._size, self._limits.of(day)))
+            taking.add(rows, own)
 
     def sketches(self) -> dict[date, Sketch]:
         """What has been taken so far, by review_date; the lens looks at the texts that are in a sample now."""
-        return {day: replace(sketch, sample=self._look_at(day, sketch.sample)) for day, sketch in self._sketches.items()}
+        return {day: taking.sketch(self._lens) for day, taking in self._dates.items()}
 
-    def _keep_texts(self, day: date, sample: pa.Table, texts: pa.Array | None) -> pa.Table:
-        """The rows of a batch that may enter the sample, with places among the texts that are kept."""
-        if texts is None or self._lens is None or not len(sample):
-            return sample
-        kept = self._texts.setdefault(day, [])
-        first = sum(map(len, kept))
-        kept.append(texts.take(sample["place"].combine_chunks()))
-        return _placed(sample, first)
 
-    def _drop_texts(self, day: date, sample: pa.Table) -> pa.Table:
-        kept = self._texts.get(day, [])
-        if sum(map(len, kept)) <= _MOST_TEXTS * self._size:
-            return sample
-        self._texts[day] = list(self._texts_of(day, sample))
-        return _placed(sample, 0)
+class _Taking:
+    """A sketch of one date while its rows come: its candidates, and their texts in the same order."""
 
-    def _texts_of(self, day: date, sample: pa.Table) -> Iterator[pa.LargeStringArray]:
-        """The texts of a sample in its order, some at a time: Arrow's own `take` of chunks copies all of them before."""
-        kept, places = self._texts[day], sample["place"].to_numpy()
-        begins = np.cumsum([0, *map(len, kept)])
-        for first in range(0, len(places), _TEXTS_AT_A_TIME):
-            part = places[first : first + _TEXTS_AT_A_TIME]
-            chunk_of = np.searchsorted(begins, part, side="right") - 1
-            order = np.argsort(chunk_of, kind="stable")
-            found = [kept[chunk].take(pa.array(part[chunk_of == chunk] - begins[chunk])) for chunk in np.unique(chunk_of)]
-            yield pa.concat_arrays(found).take(pa.array(np.argsort(order)))
+    def __init__(self, day: date, size: int, limit: int) -> None:
+        self._day, self._size, self._limit = day, size, limit
+        self._n, self._moments = 0, _no_moments()
+        self._rows: list[pa.Table] = []
+        self._texts: list[pa.LargeStringArray] = []
+        self._n_held = self._n_settled = 0
 
-    def _look_at(self, day: date, sample: pa.Table) -> pa.Table:
-        if self._lens is None or day not in self._texts or not len(sample):
-            seen = {name: pa.nulls(len(sample), SAMPLE.field(name).type) for name in schema.LENS_COLUMNS}
-        else:
-            parts = [self._lens(texts) for texts in self._texts_of(day, sample)]
+    def add(self, rows: pa.Table, texts: pa.LargeStringArray | None) -> None:
+        self._n += len(rows)
+        self._moments = _add_moments(self._moments, _moments(rows))
+        hashes = hash_identities(rows["review_id"], self._day)
+        may_enter = np.flatnonzero(hashes <= np.uint64(self._limit))
+        if not len(may_enter):
+            return
+        self._rows.append(_candidates(rows, hashes, may_enter))
+        if texts is not None:
+            self._texts.append(texts.take(pa.array(may_enter)))
+        self._n_held += len(may_enter)
+        if self._n_held > _MOST_HELD * self._size:
+            self._settle()
+
+    def sketch(self, lens: Lens | None) -> Sketch:
+        sample = self._settle()
+        seen = {name: pa.nulls(len(sample), SAMPLE.field(name).type) for name in schema.LENS_COLUMNS}
+        if lens and self._texts:
+            parts = [lens(texts) for texts in self._texts]
             seen = {name: pa.concat_arrays([part[name] for part in parts]) for name in schema.LENS_COLUMNS}
-        sample = sample.drop_columns([_PLACE.name])
+        order = pa.array(np.argsort(sample["hash"].to_numpy(), kind="stable"))
         for name in schema.LENS_COLUMNS:
             sample = sample.append_column(SAMPLE.field(name), seen[name])
-        return sample
+        return Sketch(n=self._n, moments=self._moments, sample=sample.take(order).combine_chunks(), limit=self._limit)
+
+    def _settle(self) -> pa.Table:
+        """Drop what cannot be in the sample any more; rows and texts stay in the order in which they came."""
+        if self._n_held > self._n_settled or not self._rows:
+            rows = pa.concat_tables(self._rows or [_TAKEN.empty_table()])
+            places, self._limit = _smallest(rows, self._limit, self._size)
+            places.sort()
+            self._rows = [rows.take(pa.array(places)).combine_chunks()]
+            self._texts = _kept(self._texts, places)
+            self._n_held = self._n_settled = len(places)
+        return self._rows[0]
 
 
-def _placed(sample: pa.Table, first: int) -> pa.Table:
-    """A sample whose texts lie one after the other."""
-    places = pa.array(np.arange(first, first + len(sample)))
-    return sample.set_column(sample.column_names.index(_PLACE.name), _PLACE, places)
+def _kept(texts: list[pa.LargeStringArray], places: npt.NDArray[np.int64]) -> list[pa.LargeStringArray]:
+    """Of many texts those at ascending places, some together; the list is emptied meanwhile, so that few stand there twice."""
+    kept: list[pa.LargeStringArray] = []
+    pieces: list[pa.LargeStringArray] = []
+    texts.reverse()
+    first = 0
+    while texts:
+        chunk = texts.pop()
+        begin, end = np.searchsorted(places, [first, first + len(chunk)])
+        pieces.append(chunk.take(pa.array(places[begin:end] - first)))
+        first += len(chunk)
+        if not texts or sum(map(len, pieces)) >= _TEXTS_AT_A_TIME:
+            kept.append(pa.concat_arrays(pieces))
+            pieces = []
+    return kept
+
+
+def _candidates(rows: pa.Table, hashes: Hashes, places: npt.NDArray[np.int64]) -> pa.Table:
+    """Some rows with the columns of _TAKEN."""
+    taken = rows.select([name for name in _TAKEN.names if name not in ("object_id", "hash")]).take(pa.array(places))
+    taken = taken.add_column(0, _HASH, pa.array(hashes[places], pa.uint64()))
+    return taken.add_column(0, _OBJECT_ID, pa.nulls(len(places), pa.int64())).cast(_TAKEN)
 
 
 def hash_identities(review_ids: pa.ChunkedArray | pa.Array, day: date) -> Hashes:
@@ -265,18 +286,8 @@ def _mix(values: Hashes) -> Hashes:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def _sketch_rows(rows: pa.Table, day: date, limit: int) -> Sketch:
-    """A sketch of one batch; rows that cannot enter a sample with this limit are summed up and not sampled."""
-    hashes = hash_identities(rows["review_id"], day)
-    may_enter = hashes <= np.uint64(limit)
-    sample = rows.filter(pa.array(may_enter)).select([name for name in _TAKEN.names if name not in ("object_id", "hash")])
-    sample = sample.add_column(0, _HASH, pa.array(hashes[may_enter], pa.uint64()))
-    sample = sample.add_column(0, _OBJECT_ID, pa.nulls(sample.num_rows, pa.int64())).cast(_TAKEN)
-    return Sketch(n=rows.num_rows, moments=_moments(rows), sample=sample, limit=limit)
-
-
-def _smallest(sample: pa.Table, limit: int, size: int) -> tuple[pa.Table, int]:
-    """The rows with the smallest hashes, about `size` of them, and the limit up to which they are all there.
+def _smallest(sample: pa.Table, limit: int, size: int) -> tuple[npt.NDArray[np.int64], int]:
+    """Places of the rows with the smallest hashes, about `size` of them by hash, and the limit up to which they are all there.
 
     Within an object the last row of an identity stands for it, as it does when the object is published. Rows of
     several objects that share an identity stay together, so that the current one can be picked later.
@@ -293,7 +304,7 @@ def _smallest(sample: pa.Table, limit: int, size: int) -> tuple[pa.Table, int]:
     if len(order) > size:
         limit = int(hashes[order[size - 1]])
         order = order[hashes[order] <= np.uint64(limit)]
-    return sample.take(pa.array(order)).combine_chunks(), limit
+    return order, limit
 
 
 def _no_moments() -> Moments:

@@ -28,6 +28,9 @@ from sentiment_core.text.rules import TextRules
 # Texts that one core scores at a time where several work on one array.
 _SLICE = 2_048
 _BLOCKS = ("words", "characters")
+_LEARNT = "learnt"
+# Below this an array is not worth a file, which is a request more when a version is stored and when it is fetched.
+_MAPPED_BYTES = 1 << 20
 _RULES = tuple(field.name for field in fields(TextRules) if not field.name.startswith("char_"))
 Tables = tuple[Dictionary, npt.NDArray[np.float64]]
 
@@ -212,18 +215,39 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for name, (dictionary, weights) in zip(_BLOCKS, self._tables(), strict=False):
             save_dictionary(dictionary, folder / name)
             np.save(folder / name / "weights.npy", weights, allow_pickle=False)
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray) and value.nbytes >= _MAPPED_BYTES:
+                (folder / _LEARNT).mkdir(exist_ok=True)
+                np.save(folder / _LEARNT / f"{name}.npy", value, allow_pickle=False)
 
     def open_prepared(self, folder: Path) -> Self:
         """Map what `save_prepared` kept; who calls has checked the folder's digest.
 
+        What was learnt is mapped as well, in place of what this estimator holds of it: scoring does not look at it.
+
         Raises:
             Permanent: the files are not those of this model.
         """
+        for path in sorted((folder / _LEARNT).glob("*.npy")):  # none where the model is small or of an earlier version
+            setattr(self, path.stem, self._open_learnt(path))
         self._prepared = [
             self._open_block(folder / name, vocabulary, rules)
             for name, (vocabulary, rules) in zip(_BLOCKS, self._vocabularies(), strict=False)
         ]
         return self
+
+    def _open_learnt(self, path: Path) -> npt.NDArray[Any]:
+        held = getattr(self, path.stem, None)
+        # A plain array on mapped memory: NumPy's own kind for it would be stored as another type.
+        mapped = np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
+        if held is None or (mapped.shape, mapped.dtype) != (held.shape, held.dtype):
+            raise Permanent(
+                f"file {path}",
+                expected="an array of the model" if held is None else f"shape {held.shape} of {held.dtype}",
+                found=f"shape {mapped.shape} of {mapped.dtype}",
+                remedy="register the model again",
+            )
+        return mapped
 
     def _open_block(self, folder: Path, vocabulary: Vocabulary, rules: TextRules) -> Tables:
         weights = np.load(folder / "weights.npy", mmap_mode="c", allow_pickle=False)

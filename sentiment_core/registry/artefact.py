@@ -159,7 +159,9 @@ def load_estimator(folder: Path) -> Any:
             remedy="train it anew: a run of the DAG retrain_model, or `make demo`",
         )
     if (folder / PREPARED).is_dir():
-        return estimator.open_prepared(folder / PREPARED)
+        estimator.open_prepared(folder / PREPARED)
+        memory.trim()  # what was read and is mapped now
+        return estimator
     log.warning("%s holds no compiled dictionary, it is compiled now; models registered anew bring theirs", folder)
     return estimator.prepare()
 

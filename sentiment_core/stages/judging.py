@@ -85,15 +85,14 @@ def read_rows(services: Services, model: Any, path: Path, tell: Tell) -> tuple["
     from sentiment_core.drift.sketch import Sketcher
     from sentiment_core.reviews.labelled import read_perhaps_labelled, scale_of
     from sentiment_core.scoring import score
-    from sentiment_core.text.features import as_texts
 
     sketcher = Sketcher(services.policy.drift.sample_rows, lens=model.lens.examine if model.lens else None)
     words: list[pa.Array] = []
     label_column, n_rows = None, 0
     with _opened(path) as stream:
         for column, table in read_perhaps_labelled(stream, str(path), services.policy.reading):
-            scored = score(model.estimator, model.ref, _as_batch(table, first=n_rows), text_excerpt=0)
-            sketcher.add(scored.table, as_texts(table["text"]))
+            scored = score(model.estimator, model.ref, _as_batch(table, first=n_rows), text_excerpt=0, with_texts=True)
+            sketcher.add(scored.table, scored.texts)
             words += table["label"].dictionary_encode().chunks
             label_column, n_rows = column, n_rows + len(table)
             tell(f"{path.name}: {n_rows:,} reviews")

@@ -8,7 +8,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,6 @@ def score_ahead(
 ) -> Generator[Event]:
     """The scored batches of objects in order, with an end after each object's; read and scored before they are asked for."""
     from sentiment_core.scoring import score
-    from sentiment_core.text.features import as_texts
 
     text_excerpt = services.policy.storage.text_excerpt
 
@@ -111,8 +110,7 @@ def score_ahead(
         obj, batch = item
         if isinstance(batch, _End):
             return obj, batch
-        scored = score(model.estimator, model.ref, batch, text_excerpt=text_excerpt)
-        return obj, (replace(scored, texts=as_texts(batch.table["text"])) if with_texts else scored, batch.rejects)
+        return obj, (score(model.estimator, model.ref, batch, text_excerpt=text_excerpt, with_texts=with_texts), batch.rejects)
 
     return pipelined(_read(services, objects), work)
 

@@ -8,7 +8,6 @@ a drift sample are looked at, in the pass that scores them. No drift, no model, 
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,17 +49,16 @@ class Lens:
         """Of every text the columns of `schema.LENS_COLUMNS`; depends on the text alone."""
         analysis = analyse(_beginnings(texts), self._dictionary, len(self.vocabulary), slot="lens")
         counts = analysis.counts
-        known = np.asarray(counts.sum(axis=1), np.float64).ravel()
+        known, surprise, negations, ends = (counts @ self._of_words).T
         n_words = analysis.statistics["n_words"]
         unknown = np.rint(analysis.statistics["unknown_share"].astype(np.float64) * n_words)
         total = np.maximum(known + unknown, 1)
-        surprise = (counts @ self.surprise[:-1].astype(np.float64) + unknown * float(self.surprise[-1])) / total
         columns = {
-            "surprise": surprise,
+            "surprise": (surprise + unknown * float(self.surprise[-1])) / total,
             "strange_share": unknown / total,
             "distinct_share": (np.diff(counts.indptr) + unknown) / total,
-            "negation_share": np.asarray(counts[:, self._negations].sum(axis=1)).ravel() / total,
-            "n_sentences": np.asarray(counts[:, self._ends].sum(axis=1)).ravel(),
+            "negation_share": negations / total,
+            "n_sentences": ends,
         }
         found = {field.name: pa.array(columns[field.name]).cast(field.arrow) for field in schema.LENS_NUMERIC}
         return {**found, schema.TOPICS.name: self._places(counts)}
@@ -88,15 +86,11 @@ class Lens:
         return compile_dictionary(Vocabulary(np.asarray(self.term_bytes), np.asarray(self.term_offsets)), RULES)
 
     @cached_property
-    def _negations(self) -> npt.NDArray[np.int64]:
-        return self._where(lambda word: word.replace("'", "") in NEGATIONS)
-
-    @cached_property
-    def _ends(self) -> npt.NDArray[np.int64]:
-        return self._where(lambda word: word in _ENDS)
-
-    def _where(self, wanted: Any) -> npt.NDArray[np.int64]:
-        return np.flatnonzero([wanted(word) for word in self.vocabulary.terms])
+    def _of_words(self) -> npt.NDArray[np.float64]:
+        """A row a word: what it adds to the number of known words, to surprise, to negations and to sentences."""
+        is_negation = [word.replace("'", "") in NEGATIONS for word in self.vocabulary.terms]
+        is_end = [word in _ENDS for word in self.vocabulary.terms]
+        return np.column_stack([np.ones(len(is_end)), self.surprise[:-1], is_negation, is_end]).astype(np.float64)
 
 
 def _beginnings(texts: pa.LargeStringArray) -> pa.LargeStringArray:

@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 
+from sentiment_core.errors import Permanent
 from sentiment_core.model.estimator import SentimentClassifier
 from sentiment_core.registry.artefact import TRUSTED_TYPES
 from sentiment_core.text.rules import WORD_OR_PUNCTUATION
@@ -203,3 +204,32 @@ def test_a_power_of_the_ratios_keeps_their_signs():
 def test_an_unknown_family_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         SentimentClassifier(**wrong).fit(TEXTS, LABELS)
+
+
+@pytest.fixture
+def mapped(tmp_path, monkeypatch):
+    """A folder of a model whose every array is large enough for a file, and the model."""
+    monkeypatch.setattr("sentiment_core.model.estimator._MAPPED_BYTES", 1)
+    model = SentimentClassifier(min_df=1, char_min=2, char_max=3).fit(TEXTS, LABELS)
+    model.save_prepared(tmp_path)
+    return tmp_path, model
+
+
+def test_what_was_learnt_is_mapped_from_files_and_stays_the_same(mapped):
+    folder, model = mapped
+    opened = copy.deepcopy(model).open_prepared(folder)
+    arrays = {name: value for name, value in vars(model).items() if isinstance(value, np.ndarray) and value.size}
+    assert arrays.keys() == {path.stem for path in (folder / "learnt").iterdir()}
+    assert all(isinstance(getattr(opened, name).base, np.memmap) for name in arrays)
+    assert all(np.array_equal(getattr(opened, name), value) for name, value in arrays.items())
+    assert (opened.predict_proba(TEXTS) == model.predict_proba(TEXTS)).all()
+    stored = skops.io.loads(skops.io.dumps(opened), trusted=list(TRUSTED_TYPES))
+    assert (stored.predict_proba(TEXTS) == model.predict_proba(TEXTS)).all()
+
+
+@pytest.mark.parametrize("name", ["coef_", "strange_"])
+def test_files_of_another_model_are_refused(mapped, name):
+    folder, model = mapped
+    np.save(folder / "learnt" / f"{name}.npy", np.zeros(3))
+    with pytest.raises(Permanent, match="register the model again"):
+        copy.deepcopy(model).open_prepared(folder)
