@@ -7,6 +7,7 @@ can be read at a time. Source: the Parquet format, parquet.thrift and Encodings.
 """
 
 import io
+import struct
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ _STRINGS = {6, 7}  # physical types BYTE_ARRAY and FIXED_LEN_BYTE_ARRAY; values 
 _FIXED_STRINGS = 7
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 _INDEXED, _PREFIXED = {2, 8}, {7}  # encodings: by dictionary; by a prefix of the value before
+_LENGTH = struct.Struct("<I")
 _CODECS = {0: None, 1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 
 
@@ -169,9 +171,12 @@ def _longest(file: BinaryIO, place: int, header: Struct, codec: int) -> int:
     except (pa.ArrowException, OSError, ValueError):
         return n_bytes  # damaged, which Arrow will say
     longest = position = 0
-    while position + 4 <= len(entries):
-        length = int.from_bytes(entries[position : position + 4], "little")
-        longest, position = max(longest, length), position + 4 + length
+    last, length_at = len(entries) - 4, _LENGTH.unpack_from
+    while position <= last:  # once an entry of every dictionary: the quickest that Python knows
+        (length,) = length_at(entries, position)
+        if length > longest:  # noqa: PLR1730  # a call of max() would double the time
+            longest = length
+        position += 4 + length
     return min(longest, n_bytes)
 
 
