@@ -175,6 +175,7 @@ class PromotionGates:
     held_out_share_of_files: float
     max_held_out_rows: int
     min_fresh_rows: int
+    fresh_folds: int
     alpha: float
     max_standing_loss: float
     min_f1_negative: float

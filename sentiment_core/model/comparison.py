@@ -17,8 +17,18 @@ import pyarrow.compute as pc
 from sentiment_core.domain import Promotion
 from sentiment_core.errors import Permanent
 from sentiment_core.model import gates
+from sentiment_core.model.crossing import cross_fit
+from sentiment_core.model.estimator import SentimentClassifier
 from sentiment_core.model.evaluation import calibration_error, figures
-from sentiment_core.model.examples import BINARY, FRESH_ORIGINS, fold_labels, held_out_share, normalise, prepare
+from sentiment_core.model.examples import (
+    BINARY,
+    FRESH_ORIGINS,
+    fold_labels,
+    held_out_share,
+    learning_weights,
+    normalise,
+    prepare,
+)
 from sentiment_core.model.gates import Examination, Gate
 from sentiment_core.model.slices import compare_slices
 from sentiment_core.policy import Policy, PromotionGates
@@ -26,6 +36,7 @@ from sentiment_core.policy import Policy, PromotionGates
 # Enough rows that a call's overhead does not show, few enough that a slow family is found out within a minute.
 _TIMED_ROWS = 4_096
 _TIMED_RUNS = 3
+Probabilities = npt.NDArray[np.float64]
 
 
 def compare(
@@ -40,7 +51,7 @@ def compare(
 ) -> Promotion:
     """Score both models on reviews that neither was fitted to and say which gates pass.
 
-    With a champion: better on fresh reviews, hardly worse on standing ones and on every part of them. Without: better
+    With a champion: better on fresh reviews (those that the candidate learnt from by cross-fitting), hardly worse on standing ones and on every part of them. Without: better
     than always saying the commonest class. In either case: no class given up, calibrated, of good behaviour, quick and
     small enough.
 
@@ -65,12 +76,12 @@ def compare(
         )
     is_fresh = _is_fresh(rows)
     labels = np.asarray(rows["label"].to_pylist())
-    ours = _Scores(candidate, rows["text"], labels, classes)
-    theirs = _Scores(champion, rows["text"], labels, classes) if champion is not None else None
+    ours = _Scores.of(candidate, rows, classes)
+    theirs = _Scores.of(champion, rows, classes) if champion is not None else None
     limits = policy.promotion
     found = [
         *(
-            _against_champion(ours, theirs, rows, limits)
+            _against_champion(ours, theirs, rows, _learnt(candidate, champion, snapshot, champion_snapshot, policy), limits)
             if theirs
             else [gates.better_than_majority(ours.is_right, labels, limits)]
         ),
@@ -143,21 +154,30 @@ class _Part(NamedTuple):
     is_right: npt.NDArray[np.bool_]
     error: npt.NDArray[np.float64]
 
+    def beside(self, other: "_Part") -> "_Part":
+        return _Part(np.concatenate([self.is_right, other.is_right]), np.concatenate([self.error, other.error]))
+
 
 class _Scores:
     """What one model says about the rows of a comparison."""
 
-    def __init__(self, estimator: Any, texts: pa.ChunkedArray, labels: npt.NDArray[np.str_], classes: Sequence[str]) -> None:
-        raw = estimator.predict_proba(texts)
+    def __init__(self, estimator: Any, raw: Probabilities, predicted: Any, rows: pa.Table, classes: Sequence[str]) -> None:
         # A finer model's classes are folded by adding up their probabilities.
         folded = fold_labels(estimator.classes_.tolist(), classes)
         self.probabilities = np.column_stack([raw[:, [name == one for one in folded]].sum(axis=1) for name in classes])
-        self.predicted = np.asarray(fold_labels(estimator.predict(texts).tolist(), classes))
-        self.labels, self.classes = labels, classes
-        self.is_right: npt.NDArray[np.bool_] = self.predicted == labels
-        truth = np.column_stack([labels == name for name in classes])
+        self.predicted = np.asarray(fold_labels(predicted.tolist(), classes))
+        self.labels, self.classes = np.asarray(rows["label"].to_pylist()), classes
+        self.is_right: npt.NDArray[np.bool_] = self.predicted == self.labels
+        truth = np.column_stack([self.labels == name for name in classes])
         self.error: npt.NDArray[np.float64] = ((self.probabilities - truth) ** 2).mean(axis=1)
         """Squared error of the probabilities, the mean over classes."""
+
+    @classmethod
+    def of(cls, estimator: Any, rows: pa.Table, classes: Sequence[str]) -> "_Scores":
+        return cls(estimator, estimator.predict_proba(rows["text"]), estimator.predict(rows["text"]), rows, classes)
+
+    def all(self) -> _Part:
+        return _Part(self.is_right, self.error)
 
     def only(self, chosen: npt.NDArray[np.bool_]) -> _Part:
         return _Part(self.is_right[chosen], self.error[chosen])
@@ -175,11 +195,39 @@ class _Scores:
         }
 
 
-def _against_champion(ours: _Scores, theirs: _Scores, rows: pa.Table, limits: PromotionGates) -> Iterable[Gate]:
+def _learnt(
+    candidate: Any, champion: Any, snapshot: pa.Table, champion_snapshot: pa.Table | None, policy: Policy
+) -> tuple[_Part, _Part] | None:
+    """Candidate and champion on the fresh rows that the candidate learnt from and the champion's set does not hold."""
+    if type(candidate) is not SentimentClassifier:
+        return None  # what a family of another package learns from other rows, only its package knows
+    classes, limits = _common_classes(candidate, champion), policy.promotion
+    train = prepare(snapshot, held_out_share=held_out_share(snapshot, limits), classes=candidate.classes_.tolist()).train
+    weights = learning_weights(train, policy.retrain.fresh_weight)
+    places, raw = cross_fit(candidate, train, weights=weights, n_folds=limits.fresh_folds)
+    rows = train.take(pa.array(places))
+    if champion_snapshot is not None:
+        known = set(map(normalise, champion_snapshot["text"].to_pylist()))
+        is_new = np.array([normalise(text) not in known for text in rows["text"].to_pylist()], np.bool_)
+        rows, raw = rows.filter(pa.array(is_new)), raw[is_new]
+    if not len(rows):
+        return None
+    labels = pa.array(fold_labels(rows["label"].to_pylist(), classes), pa.string())
+    rows = rows.set_column(rows.schema.get_field_index("label"), "label", labels)
+    ours = _Scores(candidate, raw, candidate.classes_[candidate.decide(raw)], rows, classes)
+    return ours.all(), _Scores.of(champion, rows, classes).all()
+
+
+def _against_champion(
+    ours: _Scores, theirs: _Scores, rows: pa.Table, learnt: tuple[_Part, _Part] | None, limits: PromotionGates
+) -> Iterable[Gate]:
     is_fresh = _is_fresh(rows)
     yield gates.fresh_labels(int(is_fresh.sum()), limits)
     if is_fresh.any():
-        yield gates.better_on_fresh(ours.only(is_fresh), theirs.only(is_fresh), limits)
+        pair = ours.only(is_fresh), theirs.only(is_fresh)
+        if learnt:
+            pair = pair[0].beside(learnt[0]), pair[1].beside(learnt[1])
+        yield gates.better_on_fresh(*pair, limits, n_learnt=len(learnt[0].error) if learnt else 0)
     yield gates.kept_on_standing(ours.is_right[~is_fresh], theirs.is_right[~is_fresh], limits)
     parts = compare_slices(rows, ours.labels, theirs.predicted, ours.predicted, min_rows=limits.min_slice_rows)
     yield gates.kept_on_slices(parts, limits)

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -113,11 +114,19 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if len(labels) != len(column):
             raise ValueError(f"expected one label a text, found {len(labels)} labels for {len(column)} texts")
         self._learner.check()
+        return self.fit_terms(self.count(column), labels, sample_weight)
+
+    def count(self, column: pa.LargeStringArray) -> Terms:
+        """The terms that this estimator would learn from.
+
+        Raises:
+            ValueError: no term in `min_df` texts.
+        """
         limits = (self.max_features, self.max_chars) if self.selection == "frequent" else (None, None)
         terms = count_terms(column, self.rules, min_df=self.min_df, limit=limits[0])
         if self.char_max:
             terms = terms.beside(count_terms(column, self.char_rules, min_df=self.min_df, limit=limits[1]))
-        return self.fit_terms(terms, labels, sample_weight)
+        return terms
 
     def fit_terms(self, terms: Terms, labels: npt.NDArray[Any], sample_weight: Any = None) -> Self:
         """Learn scales and weights from texts whose terms are counted already, by this estimator's rules.

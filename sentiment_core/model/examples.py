@@ -99,6 +99,12 @@ def is_held_out(product_id: str | None, normal_text: str, share: float) -> bool:
     return place < share
 
 
+def learning_weights(rows: pa.Table, fresh_weight: float) -> npt.NDArray[np.float64]:
+    """What every row counts in training: fresh ones of a foreign domain more than others."""
+    is_foreign = pc.equal(rows["origin"], "fresh").to_numpy(zero_copy_only=False)
+    return np.where(is_foreign, fresh_weight, 1.0)
+
+
 def normalise(text: str) -> str:
     """A text without what does not make it another one: case, and how much blank stands where.
 

@@ -74,22 +74,33 @@ def fresh_labels(n_fresh: int, limits: PromotionGates) -> Gate:
     )
 
 
-def better_on_fresh(ours: Answers, theirs: Answers, limits: PromotionGates) -> Gate:
+def better_on_fresh(ours: Answers, theirs: Answers, limits: PromotionGates, *, n_learnt: int = 0) -> Gate:
     """Better than the champion on the same fresh reviews, by one of two one-sided paired tests, corrected for being two.
 
     Right answers are compared by the exact McNemar test (McNemar 1947). It sees only reviews on which the models disagree,
     a tenth of them or fewer. The squared errors of the probabilities (Brier 1950) change on every review, and are compared
-    by a permutation test (Pitman 1937); they count only where the candidate is right no less often.
+    by a permutation test (Pitman 1937); they count only where the candidate is right no less often. `n_learnt` of the
+    reviews were learnt from by the candidate, and judged by models without them (`crossing`).
     """
     won, lost = int((ours.is_right & ~theirs.is_right).sum()), int((theirs.is_right & ~ours.is_right).sum())
     p_values = [float(binomtest(won, won + lost, 0.5, alternative="greater").pvalue) if won + lost else 1.0]
     if won >= lost:
         p_values.append(_smaller_errors_p(ours.error, theirs.error))
     said = (
-        f"right on {_percent(ours.is_right)} of the fresh reviews, the champion on {_percent(theirs.is_right)} "
+        f"right on {_percent(ours.is_right)} of {_reviews(len(ours.error), n_learnt)}, the champion on {_percent(theirs.is_right)} "
         f"({won} won, {lost} lost, squared error {ours.error.mean():.3f} against {theirs.error.mean():.3f}, "
     )
     return _tested("better_on_fresh", min(1.0, 2 * min(p_values)), len(ours.error), said, limits)
+
+
+def _reviews(n: int, n_learnt: int) -> str:
+    """How many there were, and of which kind.
+
+    >>> _reviews(600, 0), _reviews(1600, 1000)
+    ('600 fresh reviews', '1,600 fresh reviews (of 1,000 by models that had not learnt from their products)')
+    """
+    told = f" (of {n_learnt:,} by models that had not learnt from their products)" if n_learnt else ""
+    return f"{n:,} fresh reviews{told}"
 
 
 def _smaller_errors_p(ours: Errors, theirs: Errors) -> float:

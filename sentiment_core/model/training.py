@@ -22,7 +22,7 @@ from sentiment_core.model.comparison import reviews_per_second
 from sentiment_core.model.curves import curves
 from sentiment_core.model.estimator import SentimentClassifier
 from sentiment_core.model.evaluation import evaluate, figures
-from sentiment_core.model.examples import BINARY, FRESH_ORIGINS, Examples, held_out_share, prepare
+from sentiment_core.model.examples import BINARY, FRESH_ORIGINS, Examples, held_out_share, learning_weights, prepare
 from sentiment_core.model.folds import make_folds
 from sentiment_core.model.reference import Refit, make_reference
 from sentiment_core.model.search import Found, Rows, search
@@ -107,7 +107,7 @@ def train(
     tell("measuring on the held-out reviews")
     probabilities = estimator.examine(examples.test["text"])[0]
     tell("making the reference for drift checks")
-    weights = _weights(examples.train, policy.retrain.fresh_weight)
+    weights = learning_weights(examples.train, policy.retrain.fresh_weight)
     lens, reference = make_reference(
         estimator, _refit(estimator, found, seed), examples.train, examples.test, weights=weights, limits=policy.drift, seed=seed
     )
@@ -144,7 +144,7 @@ def _find(
     families: tuple[Family, ...],
 ) -> tuple[Estimator, Found]:
     """The best recipe's model of the training rows, calibrated and with its decisions out of fold."""
-    labels, weights = np.asarray(train["label"].to_pylist()), _weights(train, policy.retrain.fresh_weight)
+    labels, weights = np.asarray(train["label"].to_pylist()), learning_weights(train, policy.retrain.fresh_weight)
     chosen = _sample(len(train), policy.search.max_rows)
     part = train.take(chosen)
     rows = Rows(
@@ -190,11 +190,6 @@ def _refit(estimator: Estimator, found: Found, seed: int) -> Refit:
         return adjusted
 
     return refit
-
-
-def _weights(rows: pa.Table, fresh_weight: float) -> npt.NDArray[np.float64]:
-    is_fresh = pc.equal(rows["origin"], "fresh").to_numpy(zero_copy_only=False)
-    return np.where(is_fresh, fresh_weight, 1.0)
 
 
 def _cross_validation(found: Found) -> dict[str, Any]:
