@@ -3,7 +3,8 @@
 `python -m tests.benchmarks.recovery` trains a champion on films, lets a domain come in, retrains from the labels that
 arrived, and asks how much of the way to an oracle, which has every label, the retrained model comes; accuracies are
 those on held-out reviews of other products. The pipeline's own functions split, train and compare; only servers are
-left out. One line a trial, and at the end the bounds. Same seeds, same figures.
+left out. One line a trial, and at the end the bounds. Same seeds, same figures; a trial takes two minutes of a core, so
+that runs of some seeds each can be put together (`--read`). What all seeds and domains gave stands in recovery.md.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,6 +36,7 @@ FILMS = "imdb_train.parquet"
 DOMAINS = {"amazon": "amazon_books_electronics.parquet", "youtube": "youtube_train.parquet", "flipkart": "flipkart_train.parquet"}
 LABELLED_SHARE = 0.2
 MIN_RECOVERED, MAX_LOSS = 0.5, 0.01
+RESULTS = Path(__file__).with_suffix(".md")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +85,14 @@ def main() -> int:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--domain", action="append", choices=DOMAINS)
     parser.add_argument("--trials", type=int, help="recipes tried in each search; default: as the policy says")
+    parser.add_argument("--read", type=Path, action="append", default=[], metavar="FILE", help="what an earlier run printed")
+    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
     parser.add_argument("--policy", type=Path, default=REPOSITORY / "include" / "policy.toml")
     options = parser.parse_args()
     policy = read_policy(options.policy)
     if options.trials:
         policy = _replaced(policy, options.trials)
-    trials = []
+    trials = [trial for path in options.read for trial in _printed(path)]
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         for trial in play(seed, options.domain or list(DOMAINS), policy, Sizes()):
             trials.append(trial)
@@ -96,7 +101,49 @@ def main() -> int:
             )
     found = summarise(trials)
     print(json.dumps(found, indent=1))
+    if options.write:
+        RESULTS.write_text(_told(trials, found), encoding="utf-8")
     return 0 if found["is_reached"] else 1
+
+
+def _printed(path: Path) -> Iterator[Trial]:
+    """The trials among the lines of an earlier run."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith('{"domain"'):
+            values = {name: value for name, value in json.loads(line).items() if name not in ("recovered", "lost")}
+            yield Trial(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def _told(trials: list[Trial], found: dict[str, Any]) -> str:
+    """The page."""
+    lines = [
+        "# What a retrain gives back",
+        "",
+        "Half of the nights' reviews are suddenly of another domain, and a fifth gets labels: accuracies of the champion, of the",
+        "retrained model and of an oracle that has every label. Written by `python -m tests.benchmarks.recovery --write`.",
+        "",
+        f"* date: {datetime.now(UTC):%Y-%m-%d}; {len(trials)} trials, {found['promoted']} promoted",
+        *(f"* {name.replace('_', ' ')}: {_interval(found[name])}" for name in found if name.startswith(("recovered", "lost"))),
+        "",
+        "| domain | seed | outcome | labels | before: films, new | after: films, new | oracle: films, new | recovered | lost on films |",
+        "|---|---:|---|---:|---|---|---|---:|---:|",
+    ]
+    for trial in sorted(trials, key=lambda trial: (trial.domain, trial.seed)):
+        pairs = (f"{100 * films:.1f} %, {100 * new:.1f} %" for films, new in (trial.before, trial.after, trial.oracle))
+        cells = [
+            trial.domain, str(trial.seed), trial.outcome, f"{trial.n_labels:,}", *pairs,
+            f"{100 * trial.recovered():.0f} %", f"{100 * trial.lost():.1f} points",
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _interval(bounds: dict[str, float] | None) -> str:
+    return (
+        "none"
+        if bounds is None
+        else f"mean {bounds['mean']:.3f}, lower 90 % bound {bounds['lower_90']:.3f}, upper {bounds['upper_90']:.3f}"
+    )
 
 
 def _replaced(policy: Policy, n_trials: int) -> Policy:
@@ -145,6 +192,7 @@ def summarise(trials: list[Trial]) -> dict[str, Any]:
     found: dict[str, Any] = {"trials": len(trials), "promoted": len(promoted)}
     for name, values in {
         "recovered_by_candidates": [trial.recovered() for trial in trials],
+        "recovered_holds_counting_nothing": [trial.recovered() if trial in promoted else 0.0 for trial in trials],
         "recovered_by_promoted": [trial.recovered() for trial in promoted],
         "recovered_on_nights_by_promoted": [trial.recovered_on_nights() for trial in promoted],
         "lost_on_films_by_promoted": [trial.lost() for trial in promoted],
