@@ -49,7 +49,7 @@ def compare(
     examine: Callable[[Any], Iterable[Examination]] | None = None,
     n_bytes: int | None = None,
 ) -> Promotion:
-    """Score both models on reviews that neither was fitted to and say which gates pass.
+    """Score both models on reviews that neither has learnt from and say which gates pass.
 
     With a champion: better on fresh reviews (those that the candidate learnt from by cross-fitting), hardly worse on standing ones and on every part of them. Without: better
     than always saying the commonest class. In either case: no class given up, calibrated, of good behaviour, quick and

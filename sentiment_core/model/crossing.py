@@ -13,8 +13,8 @@ from sklearn.base import clone
 
 from sentiment_core.model.calibration import Calibration
 from sentiment_core.model.estimator import SentimentClassifier
-from sentiment_core.model.examples import FRESH_ORIGINS, normalise
-from sentiment_core.model.folds import make_folds
+from sentiment_core.model.examples import FRESH_ORIGINS
+from sentiment_core.model.folds import groups_of, make_folds
 from sentiment_core.model.terms import Terms
 from sentiment_core.text.features import as_texts
 
@@ -26,7 +26,7 @@ def cross_fit(
 ) -> tuple[npt.NDArray[np.int64], F64]:
     """Places of the fresh rows among those that the candidate was fitted to, and their probabilities, rows by classes.
 
-    A row of a fold's products, or with the text of one of its rows, is learnt from by none that scores the fold. Fewer fresh
+    A row of a fold's products, whatever its origin, is learnt from by none that scores the fold. Fewer fresh
     rows than folds, or a fold whose other rows are of one class, give no rows.
 
     Args:
@@ -39,7 +39,8 @@ def cross_fit(
     found = np.zeros((len(places), len(candidate.classes_)))
     if not n_folds or len(places) < n_folds:
         return places[:0], found[:0]
-    texts, labels, groups = as_texts(train["text"]), np.asarray(train["label"].to_pylist()), _groups(train)
+    texts, labels = as_texts(train["text"]), np.asarray(train["label"].to_pylist())
+    groups = groups_of(train["text"].to_pylist(), train["product_id"].to_pylist())
     fresh = train.take(pa.array(places))
     folds = make_folds(
         fresh["text"].to_pylist(), fresh["product_id"].to_pylist(), labels[places].tolist(), n_folds=n_folds, seed=0
@@ -55,9 +56,3 @@ def cross_fit(
         model.adjust(Calibration(candidate.calibration_coef_, candidate.calibration_intercept_), candidate.offsets_)
         found[folds == fold] = model.predict_proba(texts.take(pa.array(inside)))
     return places, found
-
-
-def _groups(rows: pa.Table) -> npt.NDArray[np.str_]:
-    """Of every row its product, else its text."""
-    names = zip(rows["product_id"].to_pylist(), rows["text"].to_pylist(), strict=True)
-    return np.array([f"text:{normalise(text)}" if product is None else f"product:{product}" for product, text in names])

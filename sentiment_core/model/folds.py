@@ -13,6 +13,16 @@ import numpy.typing as npt
 from sentiment_core.model.examples import normalise
 
 
+def groups_of(texts: Sequence[str], products: Sequence[str | None]) -> npt.NDArray[np.str_]:
+    """The name of every row's group.
+
+    >>> groups_of(["a", "A "], [None, "B0001"]).tolist()
+    ['text:a', 'product:B0001']
+    """
+    rows = zip(texts, products, strict=True)
+    return np.array([f"text:{normalise(text)}" if product is None else f"product:{product}" for text, product in rows])
+
+
 def make_folds(
     texts: Sequence[str], products: Sequence[str | None], labels: Sequence[str], *, n_folds: int, seed: int
 ) -> npt.NDArray[np.int8]:
@@ -24,13 +34,7 @@ def make_folds(
     >>> make_folds(["a", "A ", "b", "b"], [None] * 4, ["x", "x", "y", "y"], n_folds=2, seed=0).tolist()
     [0, 0, 1, 1]
     """
-    groups = np.array(
-        [
-            f"text:{normalise(text)}" if product is None else f"product:{product}"
-            for text, product in zip(texts, products, strict=True)
-        ]
-    )
-    names, group_of = np.unique(groups, return_inverse=True)
+    names, group_of = np.unique(groups_of(texts, products), return_inverse=True)
     classes, place_of = np.unique(np.asarray(labels), return_inverse=True)
     n_rows = np.zeros((len(names), len(classes)), np.int64)
     np.add.at(n_rows, (group_of, place_of), 1)

@@ -87,9 +87,11 @@ def test_a_stubborn_process_is_ended_by_force(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a process to its parent")
-def test_a_tethered_process_dies_with_its_parent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("inherited", ["SIG_DFL", "SIG_IGN"])  # the latter in what a shell has started in the background
+def test_a_tethered_process_dies_with_its_parent(tmp_path: Path, inherited: str) -> None:
     code = (
-        "import sys, pathlib, time\n"
+        "import sys, pathlib, signal, time\n"
+        f"signal.signal(signal.SIGINT, signal.{inherited})\n"
         "from sentiment_core.local import processes\n"
         f"p = processes.spawn({SLEEPER!r}, directory=pathlib.Path({str(tmp_path / 'a')!r}), log=pathlib.Path({str(tmp_path / 'log')!r}),"
         " variables={}, is_tethered=True)\n"
