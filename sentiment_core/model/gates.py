@@ -97,9 +97,9 @@ def _reviews(n: int, n_learnt: int) -> str:
     """How many there were, and of which kind.
 
     >>> _reviews(600, 0), _reviews(1600, 1000)
-    ('600 fresh reviews', '1,600 fresh reviews (of 1,000 by models that had not learnt from their products)')
+    ('600 fresh reviews', '1,600 fresh reviews (600 held out, 1,000 judged by models fitted without their products)')
     """
-    told = f" (of {n_learnt:,} by models that had not learnt from their products)" if n_learnt else ""
+    told = f" ({n - n_learnt:,} held out, {n_learnt:,} judged by models fitted without their products)" if n_learnt else ""
     return f"{n:,} fresh reviews{told}"
 
 
