@@ -457,6 +457,7 @@ def _read_eight(
     hashes, found, words = s.hashes, s.found, s.is_word
     fold = _HIGH if rules & LOWER else _ZERO
     n_tokens = n_words = n_unknown = 0
+    starts[n_found : n_found + 8] = 0  # which hash8 looks at
     for t in range(0, n_found, 8):
         is_word, long = hash8(data, start, starts, ends, t, n_found, masks, fold, seed, hashes)
         words[t >> 3] = is_word
