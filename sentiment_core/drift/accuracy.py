@@ -158,13 +158,13 @@ def _is_positive(rows: pa.Table, name: str) -> npt.NDArray[np.bool_]:
 
 
 def compare_labels(labels: Labels, expected: float, sigma: float) -> float:
-    """One-sided p-value of so few right labels if the model were as good as on the reference (beta-binomial, exact).
+    """One-sided p-value of so few right labels if accuracy were as expected (beta-binomial, exact).
 
     Near 1 a share has a long lower tail, which a normal one lacks: of nights without drift .2 % passed a limit of .1 %.
 
     Args:
         labels: what people said.
-        expected: accuracy on the reference.
+        expected: accuracy, by the reference.
         sigma: its standard error.
 
     >>> compare_labels(Labels(n=10, n_right=9), 0.9, 0.0) > 0.5 > compare_labels(Labels(n=10, n_right=8), 0.9, 0.0)

@@ -79,7 +79,7 @@ class Measurement:
     mood: Mood | None = None
     labels: Labels | None = None
     labels_p: float | None = None
-    """One-sided p-value of the labelled accuracy against the reference's."""
+    """One-sided p-value of the labelled accuracy against the reference's less `min_fall`."""
     reference_accuracy: float | None = None
     gibberish_share: float = 0.0
     copied_share: float = 0.0
@@ -193,14 +193,18 @@ def _measure(asked: Asked) -> dict[str, Any]:
 
 
 def _labels_p(reference: Reference, labels: Labels | None, history: History, on: date | None, limits: Drift) -> float | None:
-    """Of tonight's labels and those of the nights just before: the drift that a single night's labels are too few to see."""
+    """Of tonight's labels and those of the nights just before: the drift that a single night's labels are too few to see.
+
+    If accuracy has fallen by as much as is not worth a training: the products of a season are rated right a little more or
+    less often than the reference's for as long as they are reviewed.
+    """
     near = [night.labels for night in history.nights if on and 0 < (on - night.window_date).days < limits.labelled_nights]
     known = [item for item in (labels, *near) if item is not None and item.n]
     if not known:
         return None
     pooled = Labels(n=sum(item.n for item in known), n_right=sum(item.n_right for item in known))
     rightness = _rightness(reference)
-    return compare_labels(pooled, rightness.reference_accuracy, rightness.reference_sigma)
+    return compare_labels(pooled, rightness.reference_accuracy - limits.min_fall, rightness.reference_sigma)
 
 
 @lru_cache(maxsize=4)

@@ -353,8 +353,8 @@ def power(stages: list[Stage], *, trials: int, tell: Tell) -> Iterator[Figure]:
         for is_clustered in (False, True):
             yield first_night(stages, domain=domain, part=0.1, n=2_000, trials=trials, is_clustered=is_clustered)
             yield first_night(stages, domain=domain, part=0.25, n=500, trials=trials, is_clustered=is_clustered)
-        yield within(stages, domain=domain, part=0.05, n=2_000, nights=5, trials=few, goal=0.8)
-        yield ramp(stages, domain=domain, n=2_000, quiet=0, trials=few)
+        yield within(stages, domain=domain, part=0.05, n=2_000, nights=5, trials=trials, goal=0.8)
+        yield ramp(stages, domain=domain, n=2_000, quiet=0, trials=trials)  # ten once hid that it failed two times in five
         yield ramp(stages, domain=domain, n=2_000, quiet=40, trials=few)
         yield estimates(stages, domain=domain, trials=trials)
     yield first_night(stages, domain="negated", part=1.0, n=2_000, trials=few, is_clustered=False)

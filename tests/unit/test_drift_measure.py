@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sentiment_core import schema
-from sentiment_core.drift.accuracy import compare_labels
+from sentiment_core.drift.accuracy import Rightness, compare_labels
 from sentiment_core.drift.checks import COPIES, EVIDENCE, GIBBERISH, LABELLED_FALL, SURPRISE, checks, failures
 from sentiment_core.drift.history import History, Labels, Night, PastNight, Statistics
 from sentiment_core.drift.measure import measure
@@ -277,6 +277,16 @@ def test_labels_of_several_nights_count_together():
     assert failed[LABELLED_FALL]
     assert verdict.verdict == "warn"
     assert verdict.labelled_accuracy == 0.75
+
+
+@pytest.mark.parametrize(("lost", "is_worse"), [(0.8, False), (1.3, True)])
+def test_labels_have_to_show_more_than_a_fall_that_is_not_worth_a_training(lost, is_worse):
+    """Of so many labels that chance is a hundredth of a point; the reference has its own, which counts as well."""
+    rows = draw(1_000, 19)
+    known = Rightness(REFERENCE)
+    right = known.reference_accuracy - lost * LIMITS.min_fall - is_worse * 4 * known.reference_sigma
+    _, _, failed = judge(rows, labels=Labels(n=10**7, n_right=int(right * 10**7)))
+    assert failed[LABELLED_FALL] == is_worse
 
 
 @pytest.mark.parametrize("accuracy", [0.7, 0.9, 0.97])
