@@ -44,8 +44,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByUnit:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """For `-n auto`: a worker for each core that may be used."""
-    return min(n_cores(), MOST_WORKERS)
+    """For `-n auto`: one worker more than there are cores, since that of the end-to-end tests waits for most of its time."""
+    return min(n_cores() + 1, MOST_WORKERS)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

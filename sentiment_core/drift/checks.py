@@ -103,7 +103,7 @@ def _of_harm(measured: Measurement, limits: Drift) -> list[Check]:
                 value=measured.labels_p,
                 limit=limits.labelled_p,
                 direction="above",
-                sentence=f"How likely so few right labels are if accuracy lies {100 * limits.min_fall:g} points below the reference's.",
+                sentence=f"How likely so few right labels are if accuracy lies {100 * limits.min_fall:.1f} points below the reference's.",
             )
         )
     return found

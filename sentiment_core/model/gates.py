@@ -131,7 +131,7 @@ def kept_on_standing(ours: Flags, theirs: Flags, limits: PromotionGates) -> Gate
         outcome=_outcome(loss <= limits.max_standing_loss + 1e-12),
         n=len(ours),
         sentence=f"right on {_percent(ours)} of {len(ours):,} standing reviews, the champion on {_percent(theirs)} "
-        f"(a loss of {100 * limits.max_standing_loss:g} points is allowed)",
+        f"(a loss of {100 * limits.max_standing_loss:.1f} points is allowed)",
     )
 
 
