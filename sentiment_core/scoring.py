@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 
 from sentiment_core import schema
 from sentiment_core.domain import ModelRef, ReviewBatch, ScoredBatch
-from sentiment_core.text.features import as_texts
 
 _CARRIED = tuple(name for name in schema.SCORED_BATCH.names if name in schema.REVIEW_BATCH.names)
 
@@ -29,7 +28,7 @@ def score(estimator: Any, ref: ModelRef, batch: ReviewBatch, *, text_excerpt: in
         text_excerpt: characters of the text to keep; 0 keeps none (null).
         with_texts: leave the texts with the batch, for a drift sample.
     """
-    texts = as_texts(batch.table["text"])
+    texts = _in_one(batch.table["text"])
     probabilities, statistics = estimator.examine(texts)
     columns = {
         **{name: batch.table[name] for name in _CARRIED},
@@ -48,6 +47,10 @@ def score_texts(estimator: Any, texts: pa.LargeStringArray) -> pa.Table:
     columns = _scores(probabilities, estimator.decide(probabilities), classes)
     names = ["label", *(name for name in ("p_negative", "p_neutral", "p_positive") if name[2:] in classes), "confidence"]
     return pa.table({name: columns[name] for name in names})
+
+
+def _in_one(column: pa.ChunkedArray) -> pa.LargeStringArray:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def excerpts(texts: pa.LargeStringArray, n_chars: int) -> pa.Array:

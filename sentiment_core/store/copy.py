@@ -116,8 +116,9 @@ def _encode_column(column: pa.Array) -> list[pa.Array]:
     """Binary arrays which, joined row by row, make the fields of a column."""
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        lengths = pc.binary_length(column.cast(pa.large_binary())).fill_null(-1).cast(pa.int32())
-        return [_fixed(lengths.to_numpy(zero_copy_only=False).astype(">i4")), column.cast(pa.large_binary()).fill_null(b"")]
+        column = column.cast(pa.large_binary())
+        lengths = _filled(pc.binary_length(column), -1)
+        return [_fixed(lengths.to_numpy(zero_copy_only=False).astype(">i4")), _filled(column, b"")]
     if pa.types.is_date32(kind):
         column = pc.subtract(column.cast(pa.int32()), pa.scalar(_EPOCH_DAYS, pa.int32()))
     elif pa.types.is_timestamp(kind):
@@ -125,11 +126,15 @@ def _encode_column(column: pa.Array) -> list[pa.Array]:
     target = np.dtype(_BIG_ENDIAN[column.type])
     fields = np.empty(len(column), np.dtype([("length", ">i4"), ("value", target)]))
     fields["length"] = target.itemsize
-    fields["value"] = column.fill_null(0).to_numpy(zero_copy_only=False)
+    fields["value"] = _filled(column, 0).to_numpy(zero_copy_only=False)
     encoded = _fixed(fields)
     if column.null_count:
         encoded = pc.if_else(column.is_valid(), encoded, pa.scalar(_NULL, pa.large_binary()))
     return [encoded]
+
+
+def _filled(column: pa.Array, value: int | bytes) -> pa.Array:
+    return column.fill_null(value) if column.null_count else column  # which would be copied
 
 
 def _fixed(values: np.ndarray[Any, Any]) -> pa.Array:

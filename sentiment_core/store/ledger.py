@@ -26,6 +26,12 @@ from sentiment_core.store.lease import Lease, leased
 
 _LIVE = ("staged", "scored", "gone")
 _IDENTITY = ("etag", "size", "last_modified")
+_SKETCHES = pa.schema([
+    ("object_id", pa.int64()), ("review_date", pa.date32()), ("model_version", pa.int32()), ("n", pa.int64()),
+    ("moments", pa.large_binary()), ("sample", pa.large_binary()),
+])  # fmt: skip
+# What COPY sends before a jsonb value: the version of its layout.
+_JSONB = b"\x01"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +177,7 @@ class Staging:
         """Keep the drift statistics of the object's rows of one date."""
         self._sketches.append({
             "object_id": self._object_id, "review_date": review_date, "model_version": self._model.version,
-            "n": n, "moments": json.dumps(moments, allow_nan=False), "sample": sample,
+            "n": n, "moments": _JSONB + json.dumps(moments, allow_nan=False).encode(), "sample": sample,
         })  # fmt: skip
 
     def finish(self) -> None:
@@ -227,7 +233,9 @@ class Staging:
         self._execute("delete_sketches", {"object_ids": [self._object_id]})
         self._execute("delete_quarantined", {"object_id": self._object_id})
         if self._sketches:
-            self._execute("insert_sketch", self._sketches)
+            # Megabytes in a statement would be quoted, parsed and read back.
+            sketches = pa.Table.from_pylist(self._sketches, _SKETCHES)
+            copy_table(self._connection, "sentiment.drift_sketches", sketches)
         if self._n_quarantined:
             self._execute("insert_rejects", {"object_id": self._object_id})
 
@@ -241,14 +249,15 @@ class Staging:
             connection.execute(statement("ledger.ensure_staged_leaf"), {"review_date": day})
 
     def _add_ratings(self, table: pa.Table) -> None:
-        rated = table.filter(table["rating"].is_valid())
+        rated = table.select(["review_date", "review_id", "row_number", "rating", "created_at"])
+        rated = rated.filter(rated["rating"].is_valid())
         if not len(rated):
             return
         if not self._is_rated:
             self._execute("make_ratings")
             self._is_rated = True
         stated_at = pc.coalesce(rated["created_at"], pa.scalar(self._obj.last_modified, schema.TIMESTAMP))
-        ratings = rated.select(["review_date", "review_id", "row_number", "rating"]).append_column("labelled_at", stated_at)
+        ratings = rated.drop_columns("created_at").append_column("labelled_at", stated_at)
         copy_table(self._connection, "pg_temp.staged_ratings", ratings)
 
     def _add_rejects(self, rejects: Sequence[Reject]) -> None:

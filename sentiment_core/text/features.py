@@ -70,8 +70,8 @@ def as_texts(values: Any) -> pa.LargeStringArray:
         values = values["text"]
     if not isinstance(values, pa.Array | pa.ChunkedArray):
         values = _from_python(values)
-    if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
+    if isinstance(values, pa.ChunkedArray):  # of one chunk: combining would copy it
+        values = values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
     if pa.types.is_null(values.type) or values.null_count:
         if len(values):
             raise TypeError("expected texts, found null among them")
@@ -99,18 +99,21 @@ def _from_python(values: Any) -> pa.Array:
         raise ValueError(f"expected texts in valid Unicode, found a lone surrogate: {error}") from error
 
 
-def analyse(texts: pa.LargeStringArray, dictionary: Dictionary, n_columns: int, *, slot: str | None = None) -> Analysis:
+def analyse(
+    texts: pa.LargeStringArray, dictionary: Dictionary, n_columns: int, *, slot: str | None = None, is_sorted: bool = True
+) -> Analysis:
     """Count the terms of every text, and measure it, over all cores; depends on nothing but the arguments.
 
-    A `slot` of its own keeps a second dictionary of words from wiping what a thread remembers of the first.
+    A `slot` of its own keeps a second dictionary of words from wiping what a thread remembers of the first. Who only sums
+    over a text's terms may have them in the order the kernel met them in.
     """
     slices = [texts.slice(first, _COUNTED_ROWS) for first in range(0, max(len(texts), 1), _COUNTED_ROWS)]
-    parts = on_all_cores(lambda part: _count(part, dictionary, n_columns, slot), slices)
+    parts = on_all_cores(lambda part: _count(part, dictionary, n_columns, slot, is_sorted=is_sorted), slices)
     counts = sp.vstack([part.counts for part in parts], format="csr") if len(parts) > 1 else parts[0].counts
     return Analysis(counts, _joined([part.statistics for part in parts]))
 
 
-def _count(texts: pa.LargeStringArray, dictionary: Dictionary, n_columns: int, slot: str | None) -> Analysis:
+def _count(texts: pa.LargeStringArray, dictionary: Dictionary, n_columns: int, slot: str | None, *, is_sorted: bool) -> Analysis:
     tallies = np.zeros((len(texts), N_TALLIES), np.int64)
     columns, counts, ends = _counted(texts, dictionary, tallies, slot)
     hard = tallies[:, IS_HARD] != 0
@@ -120,7 +123,8 @@ def _count(texts: pa.LargeStringArray, dictionary: Dictionary, n_columns: int, s
         columns, counts, ends = _counted(lowered(texts, pa.array(hard)), dictionary, statistics, slot)
         statistics = _merged(tallies, statistics)
     matrix = sp.csr_matrix((counts, columns, np.concatenate([[0], ends])), shape=(len(texts), n_columns))
-    matrix.sort_indices()
+    if is_sorted:
+        matrix.sort_indices()
     return Analysis(matrix, _statistics(statistics))
 
 

@@ -47,7 +47,7 @@ class Lens:
 
     def examine(self, texts: pa.LargeStringArray) -> dict[str, pa.Array]:
         """Of every text the columns of `schema.LENS_COLUMNS`; depends on the text alone."""
-        analysis = analyse(_beginnings(texts), self._dictionary, len(self.vocabulary), slot="lens")
+        analysis = analyse(_beginnings(texts), self._dictionary, len(self.vocabulary), slot="lens", is_sorted=False)
         counts = analysis.counts
         known, surprise, negations, ends = (counts @ self._of_words).T
         n_words = analysis.statistics["n_words"]

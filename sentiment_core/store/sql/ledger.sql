@@ -49,10 +49,6 @@ select sentiment.ensure_leaf(:review_date)
 -- name: clock
 select clock_timestamp()
 
--- name: insert_sketch
-insert into sentiment.drift_sketches (object_id, review_date, model_version, n, moments, sample)
-values (:object_id, :review_date, :model_version, :n, cast(:moments as jsonb), :sample)
-
 -- name: make_rejects
 create temporary table if not exists staged_rejects (
     row_number bigint not null, review_id text, reason text not null
