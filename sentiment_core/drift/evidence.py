@@ -1,10 +1,11 @@
 """How surprising the last nights are together; how one alone is, is `surprise`'s business.
 
-E-values. Against "the nights lie around the baseline" stands "they lie off it, together, by something of
-size s", for several s; the ratio of the two likelihoods is at least as large as 1/a with probability a at most, whenever
-one looks, since the baseline's own error is part of the first hypothesis (Grünwald, de Heide and Koolen, "Safe testing",
-2024). Summed over where the drift may have begun this is a Shiryaev-Roberts e-detector: a limit of 1,000 is passed once in
-1,000 quiet nights at most (Shin, Ramdas and Rinaldo, "E-detectors", 2023), as far as means of nights are normal and the
+E-values. Against "the nights lie around the baseline" stands "they lie off it, together, by something of size s", for
+several s, or "they have moved away from it night by night, up to something of size s"; the ratio of the two likelihoods is
+at least as large as 1/a with probability a at most, whenever one looks, since the baseline's own error is part of the first
+hypothesis (Grünwald, de Heide and Koolen, "Safe testing", 2024). Summed over where the drift may have begun this is a
+Shiryaev-Roberts e-detector: a limit of 1,000 is passed once in 1,000 quiet nights at most for every shape that is looked for
+(Shin, Ramdas and Rinaldo, "E-detectors", 2023), and in fact far less often, as far as means of nights are normal and the
 baseline's error is as large as it is taken to be, which the policy's `lasting_share` trades for power. Pure.
 """
 
@@ -18,6 +19,11 @@ from scipy import special
 F64 = npt.NDArray[np.float64]
 WINDOWS = (1, 2, 3, 5, 8)
 """Over how many of the last nights evidence is gathered. Longer ones would see how the reference lies beside this season's products."""
+RAMPS = (10, 15)
+"""Over how many of the last nights a drift that grows by the same part every night is looked for. How the reference lies is the
+same in all of them, so that a ramp stands out from it: one of books that began with the first night was seen by its fifteenth in
+.91 of 128 trials, by windows alone in .88; windows of 6 and 20 add nothing."""
+_PROFILES = (*(np.ones(length) for length in WINDOWS), *(np.arange(1.0, length + 1) / length for length in RAMPS))
 # Squared size of a shift as a share of one review's variance, all axes together: a twentieth to a half of another domain.
 _SIZES = (0.005, 0.02, 0.08, 0.3)
 
@@ -47,19 +53,27 @@ def evidence(together: Sequence[Residual], joint: Scale, columns: Sequence[Resid
     Half of every stake is on all axes together, half on the columns, each alone.
     """
     parts = []
-    for length in WINDOWS:
+    for profile in _PROFILES:
+        length = len(profile)
         if length <= len(together):
-            all_axes = _logmeanexp(_bets(together[-length:], joint, len(joint.total)).sum(axis=1))
-            alone = _logmeanexp(_bets(columns[-length:], single, 1))
+            all_axes = _logmeanexp(_bets(together[-length:], profile, joint, len(joint.total)).sum(axis=1))
+            alone = _logmeanexp(_bets(columns[-length:], profile, single, 1))
             parts.append(float(np.logaddexp(all_axes, alone) - np.log(2)))
     return float(special.logsumexp(parts))
 
 
-def _bets(nights: Sequence[Residual], scale: Scale, n_axes: int) -> F64:
-    """Log likelihood ratios of consecutive nights: sizes by axes. A shift of a size is shared by so many axes."""
-    precision = sum(1 / night.chance for night in nights)
-    shift = sum(night.shift / night.chance for night in nights) / precision
-    variance = 1 / precision + scale.common
+def _bets(nights: Sequence[Residual], profile: F64, scale: Scale, n_axes: int) -> F64:
+    """Log likelihood ratios of consecutive nights: sizes by axes. A shift of a size is shared by so many axes.
+
+    The shift of the last night is estimated by generalised least squares, every night's being its part of the profile.
+    """
+    precision = np.stack([1 / night.chance for night in nights])
+    weighted = profile[:, np.newaxis] * precision
+    places = np.stack([night.shift for night in nights])
+    # What the nights' common error takes away (Sherman and Morrison).
+    taken = scale.common / (1 + scale.common * precision.sum(axis=0)) * weighted.sum(axis=0)
+    variance = 1 / ((profile[:, np.newaxis] * weighted).sum(axis=0) - taken * weighted.sum(axis=0))
+    shift = variance * ((weighted * places).sum(axis=0) - taken * (precision * places).sum(axis=0))
     extra = np.outer(_SIZES, scale.total / n_axes)
     return np.asarray(0.5 * (shift**2 * extra / (variance * (variance + extra)) - np.log1p(extra / variance)))
 
