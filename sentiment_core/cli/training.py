@@ -198,10 +198,19 @@ def _gate_table(gates: list[dict[str, Any]]) -> Table:
     for name in ("gate", "outcome", "measured", "limit", "n"):
         table.add_column(name, justify="left" if name in ("gate", "outcome") else "right", no_wrap=True)
     for gate in gates:
-        measured = "" if gate["figure"] is None else f"{gate['figure']:,.4g}"
+        measured = "" if gate["figure"] is None else _in_digits(gate["figure"])
         outcome = f"[{styles[gate['outcome']]}]{gate['outcome']}[/]"
-        table.add_row(gate["name"].replace("_", " "), outcome, measured, f"{gate['limit']:,.4g}", f"{gate['n']:,}")
+        table.add_row(gate["name"].replace("_", " "), outcome, measured, _in_digits(gate["limit"]), f"{gate['n']:,}")
     return table
+
+
+def _in_digits(figure: float) -> str:
+    """Four digits; all of a large number, which is one of reviews or megabytes.
+
+    >>> _in_digits(179_312.4), _in_digits(0.04761), _in_digits(8.5e-9)
+    ('179,312', '0.04761', '8.5e-09')
+    """
+    return f"{figure:,.0f}" if abs(figure) >= 1_000 else f"{figure:.4g}"  # noqa: PLR2004
 
 
 def _print_evaluation(result: dict[str, Any]) -> None:
