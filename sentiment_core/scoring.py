@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from sentiment_core import schema
 from sentiment_core.domain import ModelRef, ReviewBatch, ScoredBatch
+from sentiment_core.text.features import in_one
 
 _CARRIED = tuple(name for name in schema.SCORED_BATCH.names if name in schema.REVIEW_BATCH.names)
 
@@ -28,7 +29,7 @@ def score(estimator: Any, ref: ModelRef, batch: ReviewBatch, *, text_excerpt: in
         text_excerpt: characters of the text to keep; 0 keeps none (null).
         with_texts: leave the texts with the batch, for a drift sample.
     """
-    texts = _in_one(batch.table["text"])
+    texts = in_one(batch.table["text"])
     probabilities, statistics = estimator.examine(texts)
     columns = {
         **{name: batch.table[name] for name in _CARRIED},
@@ -47,10 +48,6 @@ def score_texts(estimator: Any, texts: pa.LargeStringArray) -> pa.Table:
     columns = _scores(probabilities, estimator.decide(probabilities), classes)
     names = ["label", *(name for name in ("p_negative", "p_neutral", "p_positive") if name[2:] in classes), "confidence"]
     return pa.table({name: columns[name] for name in names})
-
-
-def _in_one(column: pa.ChunkedArray) -> pa.LargeStringArray:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def excerpts(texts: pa.LargeStringArray, n_chars: int) -> pa.Array:

@@ -32,6 +32,9 @@ LabelColumn = Annotated[
 ]
 TextColumn = Annotated[str, typer.Option("--text-column", metavar="C", help="Column of the texts.")]
 
+# From here on a figure's fractions say nothing.
+_WHOLE_FROM = 1_000
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
@@ -210,7 +213,7 @@ def _in_digits(figure: float) -> str:
     >>> _in_digits(179_312.4), _in_digits(0.04761), _in_digits(8.5e-9)
     ('179,312', '0.04761', '8.5e-09')
     """
-    return f"{figure:,.0f}" if abs(figure) >= 1_000 else f"{figure:.4g}"  # noqa: PLR2004
+    return f"{figure:,.0f}" if abs(figure) >= _WHOLE_FROM else f"{figure:.4g}"
 
 
 def _print_evaluation(result: dict[str, Any]) -> None:

@@ -117,7 +117,7 @@ def _encode_column(column: pa.Array) -> list[pa.Array]:
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         column = column.cast(pa.large_binary())
-        lengths = _filled(pc.binary_length(column), -1)
+        lengths = _filled(pc.binary_length(column), -1).cast(pa.int32())
         return [_fixed(lengths.to_numpy(zero_copy_only=False).astype(">i4")), _filled(column, b"")]
     if pa.types.is_date32(kind):
         column = pc.subtract(column.cast(pa.int32()), pa.scalar(_EPOCH_DAYS, pa.int32()))

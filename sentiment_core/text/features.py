@@ -70,8 +70,8 @@ def as_texts(values: Any) -> pa.LargeStringArray:
         values = values["text"]
     if not isinstance(values, pa.Array | pa.ChunkedArray):
         values = _from_python(values)
-    if isinstance(values, pa.ChunkedArray):  # of one chunk: combining would copy it
-        values = values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
+    if isinstance(values, pa.ChunkedArray):
+        values = in_one(values)
     if pa.types.is_null(values.type) or values.null_count:
         if len(values):
             raise TypeError("expected texts, found null among them")
@@ -82,6 +82,11 @@ def as_texts(values: Any) -> pa.LargeStringArray:
     except pa.ArrowInvalid as error:
         raise ValueError(f"expected texts in valid UTF-8, found {error}") from error
     return texts
+
+
+def in_one(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array; of one chunk it is that chunk, which combining would copy."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _from_python(values: Any) -> pa.Array:

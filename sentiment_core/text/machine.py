@@ -34,8 +34,8 @@ def _nearness() -> int:
     """Which caches a line is asked into, as LLVM counts: 0 the first alone, 3 all.
 
     AMD's Zen keeps a line of the first kind out of the second cache, where it would push out what every text needs. Others
-    drop it altogether when the first cache is full, also one that the next text needs again: on an Intel Xeon (Sapphire
-    Rapids), scoring takes twice as long with 0 as with 3 (a million terms 323 and 160 ms, 100,000 terms 177 and 113 ms).
+    drop it altogether when the first cache is full, also one that the next text needs again: on an Intel Xeon (480 MB
+    of third cache, AMX), scoring took twice as long with 0 as with 3 (a million terms 323 and 160 ms, 100,000 177 and 113).
     """
     try:
         return 0 if binding.get_host_cpu_name().startswith("znver") else 3

@@ -4,13 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sentiment_core.drift.evidence import _PROFILES, RAMPS, WINDOWS, Residual, Scale, _bets, evidence
-
-RNG_SEED = 3
-_SIZES = (0.005, 0.02, 0.08, 0.3)
+from sentiment_core.drift.evidence import _PROFILES, _SIZES, RAMPS, WINDOWS, Residual, Scale, _bets, evidence
 
 
-def made(n_nights, n_axes, *, common=0.0002, chance=0.001, slope=0.0, offset=0.0, seed=RNG_SEED):
+def made(n_nights, n_axes, *, common=0.0002, chance=0.001, slope=0.0, offset=0.0, seed=3):
     """Nights with chances of their own, an error that all of them share, and a shift that grows by a slope every night."""
     rng = np.random.default_rng(seed)
     chances = chance * rng.uniform(0.5, 2, (n_nights, n_axes))
