@@ -179,14 +179,23 @@ def own_peak() -> int:
 
 
 def tree_cpu(pid: int) -> float:
-    """User + system seconds of a process, of all its descendants, and of those that have ended and were waited for."""
+    """User + system seconds of a process, of all its descendants, and of those that have ended and were waited for.
+
+    One that ends while the others are looked at would be missed: then all are looked at again.
+    """
     root = psutil.Process(pid)
-    total = 0.0
-    for process in (root, *root.children(recursive=True)):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            spent = process.cpu_times()
-            total += spent.user + spent.system + getattr(spent, "children_user", 0.0) + getattr(spent, "children_system", 0.0)
-    return total
+    while True:
+        total, ended = 0.0, _of_ended(root.cpu_times())
+        for process in (root, *root.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                spent = process.cpu_times()
+                total += spent.user + spent.system + _of_ended(spent)
+        if _of_ended(root.cpu_times()) == ended:
+            return total
+
+
+def _of_ended(spent: Any) -> float:
+    return float(getattr(spent, "children_user", 0.0) + getattr(spent, "children_system", 0.0))
 
 
 class Stopwatch:

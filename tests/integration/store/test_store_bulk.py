@@ -249,3 +249,59 @@ def test_a_leaf_that_was_swapped_in_is_like_one_that_was_made_empty(store, catal
         return found
 
     assert look(DAY) == look(other) != "[]"
+
+
+def test_staged_rows_are_no_matter_for_autovacuum_until_they_are_current(store):
+    options = "select reloptions from pg_class where oid = cast(:leaf as regclass)"
+    store.deliver("a", ["r1"])
+    spared = [(["autovacuum_vacuum_insert_threshold=-1", "autovacuum_analyze_threshold=2147483647"],)]
+    assert store.rows(options, leaf=STAGED) == spared
+    store.publish()
+    assert store.rows(options, leaf=LEAF) == [(None,)]
+    assert store.rows(options, leaf=STAGED) == spared
+
+
+@pytest.fixture
+def eager_autovacuum(postgres_server):
+    """Autovacuum that looks every second for what to do."""
+    with postgres_server.session() as cursor:
+        cursor.execute("alter system set autovacuum_naptime = '1s'")
+        cursor.execute("select pg_reload_conf()")
+    yield postgres_server
+    with postgres_server.session() as cursor:
+        cursor.execute("alter system reset autovacuum_naptime")
+        cursor.execute("select pg_reload_conf()")
+
+
+@pytest.mark.parametrize("leaf", [STAGED, LEAF])
+def test_autovacuum_lets_go_of_a_leaf_that_a_publication_wants(store, owner, eager_autovacuum, leaf):
+    obj, reviews = store.obj("a"), [f"r{number}" for number in range(5_000)]
+    store.deliver(obj, reviews, run_id="one")
+    if leaf == LEAF:
+        store.publish()
+        store.deliver(obj, reviews, run_id="two", force=True)
+    _slow_down_autovacuum(owner, leaf)
+    _await_autovacuum(store, eager_autovacuum, leaf)
+    staged, before = storage(store, STAGED), storage(store, leaf)
+    store.publish()
+    assert storage(store, LEAF) == staged != (before if leaf == LEAF else None)
+
+
+def _slow_down_autovacuum(owner, leaf):
+    """Give autovacuum dead rows of a leaf to clear away, a page in a tenth of a second."""
+    options = "autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_limit = 1"
+    with owner.begin() as connection:
+        connection.execute(text(f"alter table {leaf} set ({options}, autovacuum_vacuum_cost_delay = 100)"))
+        connection.execute(text(f"update {leaf} set text_excerpt = 'other words'"))
+    owner.dispose()  # a session that stays tells of its rows seconds later
+
+
+def _await_autovacuum(store, server, leaf):
+    deadline = monotonic() + 60
+    [[relid]] = store.rows("select cast(:leaf as regclass)::oid", leaf=leaf)
+    with server.session() as cursor:
+        while True:
+            cursor.execute("select 1 from pg_stat_progress_vacuum where relid = %s and heap_blks_scanned > 0", (relid,))
+            if cursor.fetchall():
+                return
+            assert monotonic() < deadline, f"autovacuum did not come to {leaf}"
