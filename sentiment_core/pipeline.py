@@ -13,8 +13,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
 
-AHEAD_A_WORKER = 4
-"""Items in flight for each worker: one being worked on, one waiting for it, the others for the taker. More only cost memory."""
+AHEAD_A_WORKER = 2
+"""Items in flight for each worker: one being worked on, one waiting for it or for the taker. More cost memory, and time: a batch
+is out of the caches by the time it is taken."""
 
 
 def n_cores() -> int:

@@ -23,8 +23,8 @@ def test_the_policy_in_the_repository_is_valid():
     [
         ("[drift]", "[drift]\nalpha = 0.1", "drift.alpha"),
         ("[storage]", "[store]", "store"),
-        ("batch_rows = 2048", "batch_rows = 'many'", "reading.batch_rows"),
-        ("batch_rows = 2048", "", "reading.batch_rows"),
+        ("batch_rows = 3072", "batch_rows = 'many'", "reading.batch_rows"),
+        ("batch_rows = 3072", "", "reading.batch_rows"),
         ('mode = "evidence"', 'mode = "whim"', "drift.mode"),
         ("[reading]", "[reading", "readable TOML"),
     ],
