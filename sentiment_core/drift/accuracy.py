@@ -2,9 +2,11 @@
 
 Confidence-based performance estimation (CBPE, NannyML's documentation): on the reference, whose labels are known and
 which the model was not trained on, learn how often a confidence is right; average that over the night. It sees what
-the model doubts and is blind to confident mistakes.
+the model doubts and is blind to confident mistakes. How far the reference's products lie from this season's in that it cannot see
+either; labels of quiet nights, which come weeks late, show it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +16,7 @@ import pyarrow.compute as pc
 from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 
-from sentiment_core.drift.history import Labels
+from sentiment_core.drift.history import Labels, PastNight
 from sentiment_core.drift.reference import Reference, components, group_numbers
 
 Floats = npt.NDArray[np.float64]
@@ -42,6 +44,16 @@ class Estimate:
     """By how much it lies below what reviews of this mood come to on the reference; negative where above."""
     fall_sigma: float
     """How much of a fall is chance: one standard error."""
+    expected: float
+    """The accuracy before labels of earlier nights corrected it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """By how much labels of quiet nights were right more often than expected, and how well that is known."""
+
+    mean: float
+    variance: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +94,32 @@ class Rightness:
         self._by_mood = [float(self._known[side].mean()) if side.any() else whole for side in (is_positive, ~is_positive)]
         self._reference = reference
 
-    def expect(self, rows: pa.Table, spread: float, mood: Mood | None, *, fall_factor: float) -> Estimate:
+    def learn(self, nights: Sequence[PastNight], *, lasting_share: float) -> Lesson:
+        """What labels of quiet nights add to the reference, which is a sample of products as they are.
+
+        Args:
+            nights: those whose labels count; others tell of drift, which is another matter.
+            lasting_share: by how much more than its own variance the season's products may lie off the reference.
+        """
+        prior = self.reference_sigma**2
+        known = [(night.labels, night.statistics) for night in nights if night.labels and night.labels.n]
+        shown = [(labels, of, of.expected) for labels, of in known if of is not None and of.expected is not None]
+        if not shown:
+            return Lesson(mean=0.0, variance=prior)
+        precision, weighted = 1 / max((1 + lasting_share) * prior, _CERTAIN**2), 0.0
+        for labels, statistics, expected in shown:
+            weight = 1 / max(_chance(self._error, labels.n, statistics.spread), _CERTAIN**2)
+            precision += weight
+            weighted += weight * (labels.n_right / labels.n - expected)
+        return Lesson(mean=weighted / precision, variance=1 / precision)
+
+    def expect(self, rows: pa.Table, spread: float, mood: Mood | None, lesson: Lesson, *, fall_factor: float) -> Estimate:
         """The accuracy to expect of a night.
 
         Args:
             rows: of the night.
             spread: sum of the squared shares of products among them.
+            lesson: what labels of earlier nights have shown.
             mood: the night's, where it has moved: what positive and negative reviews come to is weighed by it.
             fall_factor: by how much more accuracy falls than confidence does, where the fall is no chance.
         """
@@ -99,11 +131,13 @@ class Rightness:
         fall_sigma = self._sigma(self._chance, n, spread)
         beyond = max(0.0, before - mean - _CHANCE_SIGMAS * fall_sigma)
         labels = float((rightness * (1 - rightness)).mean()) / n
+        expected = max(0.0, mean - (fall_factor - 1) * beyond)
         return Estimate(
-            accuracy=max(0.0, mean - (fall_factor - 1) * beyond),
-            sigma=float(np.sqrt(labels + self._sigma(self._error, n, spread, with_night=False) ** 2)),
+            accuracy=min(1.0, max(0.0, expected + lesson.mean)),
+            sigma=float(np.sqrt(labels + lesson.variance)),
             fall=before - mean,
             fall_sigma=fall_sigma,
+            expected=expected,
         )
 
     @property

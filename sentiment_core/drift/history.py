@@ -47,10 +47,13 @@ class Statistics:
     """Sum of the squared shares of products among them."""
     topics: tuple[float, ...] = ()
     columns: Mapping[str, float] = field(default_factory=dict)
+    expected: float | None = None
+    """Accuracy by the model's own confidence alone: what its labels are compared with when they have come."""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value; five digits are far below chance."""
-        return {
+        expected = {} if self.expected is None else {"expected": round(self.expected, 5)}
+        return expected | {
             "n": self.n,
             "spread": self.spread,
             "topics": [round(value, 5) for value in self.topics],
@@ -60,7 +63,13 @@ class Statistics:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Statistics":
         """The inverse of `to_json`."""
-        return cls(n=value["n"], spread=value["spread"], topics=tuple(value["topics"]), columns=dict(value["columns"]))
+        return cls(
+            n=value["n"],
+            spread=value["spread"],
+            topics=tuple(value["topics"]),
+            columns=dict(value["columns"]),
+            expected=value.get("expected"),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

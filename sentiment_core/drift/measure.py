@@ -5,7 +5,7 @@ What the numbers mean, and from where on they count, is `checks`' and `verdict`'
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
 from typing import Any
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sentiment_core.drift.accuracy import Estimate, Mood, Rightness, Said, compare_labels
+from sentiment_core.drift.baseline import quiet_nights
 from sentiment_core.drift.evidence import evidence
 from sentiment_core.drift.history import History, Labels, Night, Statistics
 from sentiment_core.drift.oddities import find_oddities
@@ -172,6 +173,7 @@ def _measure(asked: Asked) -> dict[str, Any]:
     odd = find_oddities(reference, rows, limits)
     plausible = rows.filter(pa.array(odd.is_plausible))
     value = evidence(asked.residuals(together), together.scale, asked.residuals(columns), columns.scale)
+    estimate = _estimate(asked, plausible, mood) if len(plausible) else None
     return {
         "columns": moved,
         "p_together": by_all.p_value,
@@ -181,15 +183,20 @@ def _measure(asked: Asked) -> dict[str, Any]:
         "lone_share": _lone_share(rows, night),
         "evidence": float(np.exp(min(value, _LARGEST))),
         **_effects(asked, plausible, mood),
-        "estimate": _rightness(reference).expect(plausible, spread, mood, fall_factor=limits.fall_factor)
-        if len(plausible)
-        else None,
+        "estimate": estimate,
         "mood": mood,
         "gibberish_share": odd.gibberish_share,
         "copied_share": odd.copied_share,
         "n_quiet_nights": columns.baseline.n_nights,
-        "statistics": asked.statistics,
+        "statistics": replace(asked.statistics, expected=estimate.expected if estimate else None),
     }
+
+
+def _estimate(asked: Asked, plausible: pa.Table, mood: Mood | None) -> Estimate:
+    rightness, limits = _rightness(asked.reference), asked.limits
+    taught = quiet_nights(asked.past, asked.night.window_date, limits)
+    lesson = rightness.learn(taught, lasting_share=limits.lasting_share)
+    return rightness.expect(plausible, asked.statistics.spread, mood, lesson, fall_factor=limits.fall_factor)
 
 
 def _labels_p(reference: Reference, labels: Labels | None, history: History, on: date | None, limits: Drift) -> float | None:

@@ -219,6 +219,40 @@ def test_estimated_accuracy_is_right_without_labels():
         assert abs(estimate.accuracy - truth) < 4 * estimate.sigma
 
 
+def labelled(nights, off, n=2_000):
+    """Nights of whose reviews so many have labels, which are right more often than the model's confidence says."""
+    return tuple(
+        replace(item, labels=Labels(n=n, n_right=min(n, round((item.statistics.expected + off) * n)))) for item in nights
+    )
+
+
+def test_labels_of_quiet_nights_correct_the_estimate_and_nothing_else():
+    rows, nights = draw(2_000, 33), past(30)
+    before = judge(rows, day=FIRST, history=History(nights=nights))[0]
+    worse = judge(rows, day=FIRST, history=History(nights=labelled(nights, -0.02)))[0]
+    assert -0.02 < worse.estimate.accuracy - before.estimate.accuracy < -0.012
+    assert worse.estimate.sigma < before.estimate.sigma
+    assert worse.estimate.expected == before.estimate.expected == before.estimate.accuracy
+    assert (worse.estimate.fall, worse.p_value, worse.evidence) == (before.estimate.fall, before.p_value, before.evidence)
+    few = judge(rows, day=FIRST, history=History(nights=labelled(nights, -0.02, n=20)))[0]
+    assert worse.estimate.accuracy < few.estimate.accuracy < before.estimate.accuracy
+    perfect = judge(rows, day=FIRST, history=History(nights=labelled(nights, 0.5)))[0]
+    assert 0.97 < perfect.estimate.accuracy <= 1
+
+
+@pytest.mark.parametrize("what", ["drift", "too new", "as an earlier version kept them"])
+def test_labels_of_other_nights_teach_nothing(what):
+    rows, nights = draw(2_000, 33), labelled(past(30), -0.1)
+    if what == "drift":
+        nights = tuple(replace(item, verdict="warn") for item in nights)
+    elif what == "too new":
+        nights = nights[-LIMITS.season_lag + 1 :]
+    else:
+        nights = tuple(replace(item, statistics=replace(item.statistics, expected=None)) for item in nights)
+    measured = judge(rows, day=FIRST, history=History(nights=nights))[0]
+    assert measured.estimate.accuracy == measured.estimate.expected
+
+
 @pytest.mark.parametrize(("kind", "name"), [("gibberish", GIBBERISH), ("copies", COPIES)])
 def test_a_tenth_of_garbage_pages_a_person_and_never_retrains(kind, name):
     rows, garbage = draw(1_800, 14), draw(200, 15, harm=0.5)
@@ -393,6 +427,9 @@ def test_statistics_survive_json():
     again = Statistics.from_json(statistics.to_json())
     assert again.columns == pytest.approx(dict(statistics.columns), abs=1e-5)
     assert again.topics == pytest.approx(statistics.topics, abs=1e-5)
+    assert again.expected == pytest.approx(statistics.expected, abs=1e-5)
+    kept_before = {name: value for name, value in statistics.to_json().items() if name != "expected"}
+    assert Statistics.from_json(kept_before) == replace(again, expected=None)
 
 
 def test_splitting_keeps_products_together():
