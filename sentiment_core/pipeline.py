@@ -14,8 +14,8 @@ from queue import SimpleQueue
 from typing import Any
 
 AHEAD_A_WORKER = 2
-"""Items in flight for each worker: one being worked on, one waiting for it or for the taker. More cost memory, and time: a batch
-is out of the caches by the time it is taken."""
+"""Items in flight for each worker: one being worked on, one waiting for it or for the taker. With four a
+night of a million reviews took .7 CPU s of 22 more, and no less by the clock."""
 
 
 def n_cores() -> int:

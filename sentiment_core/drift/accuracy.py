@@ -94,23 +94,18 @@ class Rightness:
         self._by_mood = [float(self._known[side].mean()) if side.any() else whole for side in (is_positive, ~is_positive)]
         self._reference = reference
 
-    def learn(self, nights: Sequence[PastNight], *, lasting_share: float) -> Lesson:
-        """What labels of quiet nights add to the reference, which is a sample of products as they are.
+    def learn(self, nights: Sequence[PastNight]) -> Lesson:
+        """What labels of quiet nights add to the reference, which is a sample of products: of none, that it is off by chance.
 
-        Args:
-            nights: those whose labels count; others tell of drift, which is another matter.
-            lasting_share: by how much more than its own variance the season's products may lie off the reference.
+        Nights of drift tell of another matter and are not to be among them.
         """
-        prior = self.reference_sigma**2
-        known = [(night.labels, night.statistics) for night in nights if night.labels and night.labels.n]
-        shown = [(labels, of, of.expected) for labels, of in known if of is not None and of.expected is not None]
-        if not shown:
-            return Lesson(mean=0.0, variance=prior)
-        precision, weighted = 1 / max((1 + lasting_share) * prior, _CERTAIN**2), 0.0
-        for labels, statistics, expected in shown:
-            weight = 1 / max(_chance(self._error, labels.n, statistics.spread), _CERTAIN**2)
-            precision += weight
-            weighted += weight * (labels.n_right / labels.n - expected)
+        precision, weighted = 1 / max(self.reference_sigma, _CERTAIN) ** 2, 0.0
+        for night in nights:
+            labels, statistics = night.labels, night.statistics
+            if labels and labels.n and statistics and statistics.expected is not None:
+                weight = 1 / max(_chance(self._error, labels.n, statistics.spread), _CERTAIN**2)
+                precision += weight
+                weighted += weight * (labels.n_right / labels.n - statistics.expected)
         return Lesson(mean=weighted / precision, variance=1 / precision)
 
     def expect(self, rows: pa.Table, spread: float, mood: Mood | None, lesson: Lesson, *, fall_factor: float) -> Estimate:

@@ -195,7 +195,7 @@ def _measure(asked: Asked) -> dict[str, Any]:
 def _estimate(asked: Asked, plausible: pa.Table, mood: Mood | None) -> Estimate:
     rightness, limits = _rightness(asked.reference), asked.limits
     taught = quiet_nights(asked.past, asked.night.window_date, limits)
-    lesson = rightness.learn(taught, lasting_share=limits.lasting_share)
+    lesson = rightness.learn(taught)
     return rightness.expect(plausible, asked.statistics.spread, mood, lesson, fall_factor=limits.fall_factor)
 
 

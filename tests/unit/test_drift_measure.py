@@ -236,6 +236,7 @@ def test_labels_of_quiet_nights_correct_the_estimate_and_nothing_else():
     assert (worse.estimate.fall, worse.p_value, worse.evidence) == (before.estimate.fall, before.p_value, before.evidence)
     few = judge(rows, day=FIRST, history=History(nights=labelled(nights, -0.02, n=20)))[0]
     assert worse.estimate.accuracy < few.estimate.accuracy < before.estimate.accuracy
+    assert worse.estimate.sigma < few.estimate.sigma < before.estimate.sigma
     perfect = judge(rows, day=FIRST, history=History(nights=labelled(nights, 0.5)))[0]
     assert 0.97 < perfect.estimate.accuracy <= 1
 
