@@ -4,8 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import md5
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,13 @@ def test_s3_gives_back_what_was_put_and_refuses_wrong_keys(s3_server: S3Server, 
     )
     with pytest.raises(ClientError):
         other.client().list_buckets()
+
+
+def test_s3_refuses_what_is_not_what_its_digest_says(s3_client: Any, bucket_name: str) -> None:
+    digest = b64encode(md5(b"other words", usedforsecurity=False).digest()).decode()
+    with pytest.raises(ClientError, match="BadDigest"):
+        s3_client.put_object(Bucket=bucket_name, Key="words.txt", Body=b"words", ContentMD5=digest)
+    assert "Contents" not in s3_client.list_objects_v2(Bucket=bucket_name, Prefix="words.txt")
 
 
 def test_s3_keeps_objects_over_a_restart(tmp_path: Path) -> None:
