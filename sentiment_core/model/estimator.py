@@ -6,6 +6,7 @@ that of `linear`, how sums become probabilities and labels that of `calibration`
 labels' meaning.
 """
 
+import logging
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +21,7 @@ from sentiment_core.errors import Permanent
 from sentiment_core.model.calibration import Calibration, decide
 from sentiment_core.model.linear import Learner
 from sentiment_core.model.terms import Terms, count_terms
-from sentiment_core.text.dictionary import Vocabulary, compile_dictionary, open_dictionary, save_dictionary
+from sentiment_core.text.dictionary import Vocabulary, compile_dictionary, holds_dictionary, open_dictionary, save_dictionary
 from sentiment_core.text.features import as_texts, score
 from sentiment_core.text.kernel import Dictionary
 from sentiment_core.text.learning import on_all_cores
@@ -33,6 +34,8 @@ _LEARNT = "learnt"
 # Below this an array is not worth a file, which is a request more when a version is stored and when it is fetched.
 _MAPPED_BYTES = 1 << 20
 _RULES = tuple(field.name for field in fields(TextRules) if not field.name.startswith("char_"))
+log = logging.getLogger(__name__)
+
 Tables = tuple[Dictionary, npt.NDArray[np.float64]]
 
 
@@ -239,10 +242,11 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         for path in sorted((folder / _LEARNT).glob("*.npy")):  # none where the model is small or of an earlier version
             setattr(self, path.stem, self._open_learnt(path))
-        self._prepared = [
-            self._open_block(folder / name, vocabulary, rules)
-            for name, (vocabulary, rules) in zip(_BLOCKS, self._vocabularies(), strict=False)
-        ]
+        blocks = [(folder / name, *vocabulary) for name, vocabulary in zip(_BLOCKS, self._vocabularies(), strict=False)]
+        if not all(holds_dictionary(block) for block, *_ in blocks):
+            log.warning("%s was compiled by an earlier version, it is compiled now; models registered anew bring theirs", folder)
+            return self.prepare()
+        self._prepared = [self._open_block(*block) for block in blocks]
         return self
 
     def _open_learnt(self, path: Path) -> npt.NDArray[Any]:

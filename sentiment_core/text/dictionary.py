@@ -22,6 +22,7 @@ from sentiment_core.text.kernel import (
     CHAR_MIN,
     COLUMN_BITS,
     DISPLACEMENT_BITS,
+    I32,
     I64,
     KEY_BITS,
     MAX_WORDS,
@@ -30,6 +31,8 @@ from sentiment_core.text.kernel import (
     N_UNIGRAMS,
     NGRAM_MAX,
     RULES,
+    SQUARE,
+    SQUARE_BITS,
     U8,
     U64,
     WORD_BITS,
@@ -141,12 +144,12 @@ def compile_dictionary(vocabulary: Vocabulary, rules: TextRules) -> Dictionary:
         raise ValueError(f"word {place} of the dictionary: {_PROBLEMS[_COLLISION]}")
     sizes[[RULES, NGRAM_MAX, N_COLUMNS]] = rule_bits(rules), longest, n_terms
     sizes[[CHAR_MIN, CHAR_MAX]] = rules.char_min, rules.char_max
-    terms, bloom = _term_table(keys[n_unigrams:], bits, int(n_words), vocabulary, sizes)
-    return Dictionary(words, terms, bloom, _hashes(stop_words()), _hashes(NEGATIONS), sizes)
+    terms, bloom, square = _term_table(keys[n_unigrams:], bits, int(n_words), vocabulary, sizes)
+    return Dictionary(words, terms, bloom, square, _hashes(stop_words()), _hashes(NEGATIONS), sizes)
 
 
-def _term_table(keys: U64, bits: int, n_words: int, vocabulary: Vocabulary, sizes: I64) -> tuple[U64, U64]:
-    """Table and filter of the terms of several words, and the sizes that say how to read them."""
+def _term_table(keys: U64, bits: int, n_words: int, vocabulary: Vocabulary, sizes: I64) -> tuple[U64, U64, I32]:
+    """Table, filter and square of the terms of several words, and the sizes that say how to read them."""
     word_bits, column_bits = n_words.bit_length(), len(vocabulary).bit_length()
     # Eight bits a key let a ninth of the others pass; at most 512 KB, or it would not stay in the second cache.
     filter_bits = min(22, max(6, int(8 * len(keys)).bit_length()))
@@ -156,13 +159,13 @@ def _term_table(keys: U64, bits: int, n_words: int, vocabulary: Vocabulary, size
         key_bits = max(word_bits * int(sizes[NGRAM_MAX]), bucket_bits, filter_bits)
         if key_bits - bucket_bits + DISPLACEMENT_BITS + column_bits > _ENTRY_BITS:
             continue
-        terms = _lines(8 << bucket_bits)
+        terms, square = _lines(8 << bucket_bits), np.zeros(SQUARE * SQUARE, np.int32)
         sizes[[WORD_BITS, KEY_BITS, BUCKET_BITS, COLUMN_BITS]] = word_bits, key_bits, bucket_bits, column_bits
-        problem, place = _enter_terms(keys, bits, sizes, terms, bloom)
+        problem, place = _enter_terms(keys, bits, sizes, terms, bloom, square)
         if problem == _DOUBLED:
             raise ValueError(f"term {vocabulary.terms[sizes[N_UNIGRAMS] + place]!r} of the dictionary: {_PROBLEMS[_DOUBLED]}")
         if problem == _OK:
-            return terms, bloom
+            return terms, bloom, square
     raise ValueError(f"{n_words:,} words in {len(vocabulary):,} terms are more than a table can tell apart; raise min_df")
 
 
@@ -183,6 +186,11 @@ def save_dictionary(dictionary: Dictionary, folder: Path) -> None:
         np.save(folder / f"{name}.npy", table, allow_pickle=False)
 
 
+def holds_dictionary(folder: Path) -> bool:
+    """Whether a folder has every table; one that an earlier version of the product compiled may lack some."""
+    return all((folder / f"{name}.npy").is_file() for name in Dictionary._fields)
+
+
 def open_dictionary(folder: Path, vocabulary: Vocabulary, rules: TextRules) -> Dictionary:
     """Map the tables of a folder into memory; who calls has checked the folder's digest.
 
@@ -193,8 +201,9 @@ def open_dictionary(folder: Path, vocabulary: Vocabulary, rules: TextRules) -> D
     tables = Dictionary(*(np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in Dictionary._fields))
     sizes = tables.sizes
     fits = (
-        [table.dtype for table in tables] == [np.dtype(np.uint64)] * 5 + [np.dtype(np.int64)]
+        [table.dtype.str for table in tables] == ["<u8", "<u8", "<u8", "<i4", "<u8", "<u8", "<i8"]
         and sizes.shape == (N_SIZES,)
+        and len(tables.square) == SQUARE * SQUARE
         and len(tables.terms) == 8 << int(sizes[BUCKET_BITS])
         and all(_is_power_of_two(len(table)) for table in (tables.words, tables.terms, tables.filter))
         and int(sizes[N_COLUMNS]) == len(vocabulary)
@@ -297,14 +306,21 @@ def _move(table: U64, words: U64) -> int:  # pragma: no cover
 
 
 @compiled
-def _enter_terms(keys: U64, bits: int, sizes: I64, terms: U64, bloom: U64) -> tuple[int, int]:  # pragma: no cover
-    """Fill table and filter; (problem, term): _TOO_MANY when an entry would lie too far from its slot."""
+def _enter_terms(keys: U64, bits: int, sizes: I64, terms: U64, bloom: U64, square: I32) -> tuple[int, int]:  # pragma: no cover
+    """Fill table, filter and square; (problem, term): _TOO_MANY when an entry would lie too far from its slot."""
     word_bits, key_bits = np.uint64(sizes[WORD_BITS]), np.uint64(sizes[KEY_BITS])
     bucket_shift, column_bits = key_bits - np.uint64(sizes[BUCKET_BITS]), np.uint64(sizes[COLUMN_BITS])
     shift = key_bits - np.uint64(6 + lowest_bit(np.uint64(len(bloom))))
     word = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
     last = np.uint64((len(terms) >> 3) - 1)
     for k in range(len(keys)):
+        first, second = np.int64((keys[k] >> np.uint64(bits)) & word) - 1, np.int64(keys[k] & word) - 1
+        if keys[k] >> np.uint64(2 * bits) == 0 and first | second < SQUARE:
+            place = first << SQUARE_BITS | second
+            if square[place]:
+                return _DOUBLED, k
+            square[place] = sizes[N_UNIGRAMS] + k + 1
+            continue
         key = np.uint64(0)
         for place in range(sizes[NGRAM_MAX] - 1, -1, -1):
             key = (key << word_bits) | ((keys[k] >> np.uint64(bits * place)) & word)

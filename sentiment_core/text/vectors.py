@@ -161,39 +161,54 @@ def put_below(_typing: Any, values: Any, index: Any, _limit: Any, out: Any, at: 
 
 
 @intrinsic
-def put_known(
-    _typing: Any, ids: Any, index: Any, _is_three: Any, _id_bits: Any, _factor: Any, _mask: Any, _shift: Any, bits: Any, out: Any,
-    at: Any,
-) -> Any:  # fmt: skip
-    """Of the hashed keys of 8 runs of ids, those whose bit in a filter is set; returns how many.
+def put_square(_typing: Any, ids: Any, index: Any, _bits: Any, square: Any, out: Any, at: Any) -> Any:
+    """What a square of 2^bits rows and columns holds for 16 pairs of int32 from an index on, less 1; returns how many.
 
-    The k-th run is two int32 from index + k on (three where `_is_three` is 1); its key their ids + 1, `_id_bits` each, times
-    a factor and under a mask; its bit that of the number key >> `_shift`. A run with a negative id has none.
+    A pair is two neighbours, row and column; one whose place holds 0, or that lies outside the square, is left out.
     """
 
     def code(*given: Any) -> Any:
         c = _Code(*given)
         b = c.builder
+        row, column = (c.load(0, b.add(c.number(1), ir.Constant(_I64, k)), _NARROW) for k in (0, 1))
+        size = b.shl(ir.Constant(_I64, 1), c.number(2))
+        is_inside = b.icmp_unsigned("<", b.or_(row, column), c.all(size, _NARROW))
+        found = c.gather(c.array(3), b.or_(b.shl(row, c.all(c.number(2), _NARROW)), column), 4, is_inside)
+        is_some = b.icmp_unsigned("!=", found, c.all(0, _NARROW))
+        return c.put(b.sub(found, c.all(1, _NARROW)), is_some, 4, c.number(5))
 
-        def number(k: int) -> Any:
-            found = c.load(0, b.add(c.number(1), ir.Constant(_I64, k)), _EIGHT_NARROW)
-            return b.zext(b.add(found, c.all(1, _EIGHT_NARROW)), _WIDE)
+    return _i64(ids, index, _i64, square, out, at), code
 
-        def is_some(value: Any) -> Any:
-            return b.icmp_unsigned("!=", value, c.all(0))
 
-        first, second, third = number(0), number(1), number(2)
+@intrinsic
+def put_known(
+    _typing: Any, ids: Any, index: Any, _is_three: Any, _least: Any, _id_bits: Any, _factor: Any, _mask: Any, _shift: Any,
+    bits: Any, out: Any, at: Any,
+) -> Any:  # fmt: skip
+    """Of the hashed keys of 8 runs of ids, those whose bit in a filter is set; returns how many.
+
+    The k-th run is two int32 from index + k on (three where `_is_three` is 1); its key their ids + 1, `_id_bits` each, times
+    a factor and under a mask; its bit that of the number key >> `_shift`. A run with a negative id has none, nor has one
+    whose first two ids, bits put together, are below `_least`.
+    """
+
+    def code(*given: Any) -> Any:
+        c = _Code(*given)
+        b = c.builder
+        ids = [b.sext(c.load(0, b.add(c.number(1), ir.Constant(_I64, k)), _EIGHT_NARROW), _WIDE) for k in range(3)]
+        first, second, third = (b.add(value, c.all(1)) for value in ids)
         is_three = c.all(b.trunc(c.number(2), _I1), ir.VectorType(_I1, 8))
-        pairs = b.or_(b.shl(first, c.all(c.number(3))), second)
-        keys = b.select(is_three, b.or_(b.shl(pairs, c.all(c.number(3))), third), pairs)
-        keys = b.and_(b.mul(keys, c.all(c.number(4))), c.all(c.number(5)))
-        numbers = b.lshr(keys, c.all(c.number(6)))
-        words = c.gather(c.array(7), b.lshr(numbers, c.all(6)), 8)
-        is_set = is_some(b.and_(b.lshr(words, b.and_(numbers, c.all(63))), c.all(1)))
-        is_run = b.and_(b.and_(is_some(first), is_some(second)), b.or_(is_some(third), b.not_(is_three)))
-        return c.put(keys, b.and_(is_run, is_set), 8, c.number(9))
+        pairs = b.or_(b.shl(first, c.all(c.number(4))), second)
+        keys = b.select(is_three, b.or_(b.shl(pairs, c.all(c.number(4))), third), pairs)
+        keys = b.and_(b.mul(keys, c.all(c.number(5))), c.all(c.number(6)))
+        numbers = b.lshr(keys, c.all(c.number(7)))
+        words = c.gather(c.array(8), b.lshr(numbers, c.all(6)), 8)
+        is_set = b.icmp_unsigned("!=", b.and_(b.lshr(words, b.and_(numbers, c.all(63))), c.all(1)), c.all(0))
+        is_pair = b.icmp_signed(">=", b.or_(ids[0], ids[1]), c.all(c.number(3)))
+        is_run = b.and_(is_pair, b.or_(b.icmp_signed(">=", ids[2], c.all(0)), b.not_(is_three)))
+        return c.put(keys, b.and_(is_run, is_set), 9, c.number(10))
 
-    return _i64(ids, index, _i64, _u64, _u64, _u64, _u64, bits, out, at), code
+    return _i64(ids, index, _i64, _i64, _u64, _u64, _u64, _u64, bits, out, at), code
 
 
 @intrinsic

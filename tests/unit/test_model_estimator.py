@@ -233,3 +233,11 @@ def test_files_of_another_model_are_refused(mapped, name):
     np.save(folder / "learnt" / f"{name}.npy", np.zeros(3))
     with pytest.raises(Permanent, match="register the model again"):
         copy.deepcopy(model).open_prepared(folder)
+
+
+def test_a_dictionary_that_an_earlier_version_compiled_is_compiled_with_a_warning(mapped, caplog):
+    folder, model = mapped
+    (folder / "words" / "square.npy").unlink()
+    opened = copy.deepcopy(model).open_prepared(folder)
+    assert "compiled now" in caplog.text
+    assert (opened.predict_proba(TEXTS) == model.predict_proba(TEXTS)).all()

@@ -15,13 +15,14 @@ import json, sys
 from numba import config
 from sentiment_core.text.dictionary import Vocabulary, compile_dictionary
 from sentiment_core.text.features import analyse, as_texts
+from sentiment_core.text.kernel import SQUARE
 from sentiment_core.text.rules import TextRules
 from sentiment_core.text.vectors import CAN_SELECT
 texts, terms = json.load(sys.stdin)
 found = []
 for rules in (TextRules(ngram_max=3, stem=False), TextRules(stem=False, drop_stop_words=True), TextRules(stem=False, char_min=2, char_max=4)):
     chosen = [term for term in terms if term.count(" ") < (1 if rules.char_max else rules.ngram_max)]
-    vocabulary = Vocabulary.of(chosen)
+    vocabulary = Vocabulary.of([*(f"other{k}" for k in range(SQUARE - 3)), *chosen])  # some pairs in the square, some outside
     analysis = analyse(as_texts(texts), compile_dictionary(vocabulary, rules), len(vocabulary))
     found.append([analysis.counts.toarray().tolist(), {name: values.tolist() for name, values in analysis.statistics.items()}])
 print(json.dumps([CAN_SELECT, found]))
