@@ -6,7 +6,8 @@ at least as large as 1/a with probability a at most, whenever one looks, since t
 hypothesis (Grünwald, de Heide and Koolen, "Safe testing", 2024). Summed over where the drift may have begun this is a
 Shiryaev-Roberts e-detector: a limit of 1,000 is passed once in 1,000 quiet nights at most for every shape that is looked for
 (Shin, Ramdas and Rinaldo, "E-detectors", 2023), and in fact far less often, as far as means of nights are normal and the
-baseline's error is as large as it is taken to be, which the policy's `lasting_share` trades for power. Pure.
+baseline's error is as large as it is taken to be, which the policy's `lasting_share` trades for power. It is told of nights
+since the last warning only and so begins anew with each, as such detectors do: what has been said is no news. Pure.
 """
 
 from collections.abc import Sequence

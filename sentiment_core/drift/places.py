@@ -100,12 +100,17 @@ class Asked:
 
     @property
     def recent(self) -> list[Statistics]:
-        """Of the nights whose evidence counts with tonight's."""
+        """Of the nights whose evidence counts with tonight's: those since the last one that was more than quiet.
+
+        What has been said once is not said again on its evidence alone: one odd night, were it counted on, would have the
+        seven after it warned of as well.
+        """
         on = self.night.window_date
         if on is None:
             return []
         near = [item for item in self.past if 0 < (on - item.window_date).days <= _LONGEST_GAP]
-        return [item.statistics for item in near if item.statistics is not None]
+        since = max((place + 1 for place, item in enumerate(near) if item.verdict != "quiet"), default=0)
+        return [item.statistics for item in near[since:] if item.statistics is not None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sentiment_core.domain import DriftVerdict, Verdict
 from sentiment_core.drift import checks as named
+from sentiment_core.drift.evidence import RAMPS
 from sentiment_core.drift.measure import ColumnShift, Measurement
 from sentiment_core.policy import Drift
 
@@ -53,7 +54,7 @@ def conclude(measurement: Measurement, failed: Mapping[str, bool], limits: Drift
 def _weigh(measured: Measurement, failed: Mapping[str, bool], limits: Drift) -> tuple[Verdict, list[str]]:
     """The word, and the sentences that lead to it."""
     if not any(failed.get(name, False) for name in _DECIDING):
-        return "quiet", [_say_quiet(measured), *_say_lone_product(measured, limits)]
+        return "quiet", [_say_quiet(measured), *_say_lone_product(measured, limits), *_say_since(measured)]
     reasons = _say_change(measured, failed)
     is_labelled_worse = failed.get(named.LABELLED_FALL, False)
     # Where labels say that the model fails and it is as sure of itself as ever, the reviews are not what they seem.
@@ -108,6 +109,14 @@ def _say_lone_product(measured: Measurement, limits: Drift) -> list[str]:
     if measured.p_whole > limits.warn_p or not measured.lone_share:
         return []
     return [f"One product alone ({_percent(measured.lone_share)} of the reviews) would make it unusual; without that it is not."]
+
+
+def _say_since(measured: Measurement) -> list[str]:
+    """What a person would otherwise wonder at: a quiet night just after one that was not."""
+    told = [night.window_date for night in measured.history.nights if night.verdict not in {"quiet", "too_few"}]
+    if not told or measured.night_date is None or (measured.night_date - told[-1]).days >= max(RAMPS):
+        return []
+    return [f"Evidence is gathered anew since {told[-1]}, which was more than quiet."]
 
 
 def _say_change(measured: Measurement, failed: Mapping[str, bool]) -> list[str]:

@@ -275,6 +275,27 @@ def test_a_lasting_shift_too_small_for_one_night_is_found_within_ten():
     assert "moved together" in verdict.sentence
 
 
+def test_an_odd_night_is_warned_of_once():
+    nights = past(20)
+    odd = draw(1_000, 3, shift=0.4)
+    measured, verdict, _ = judge(odd, day=FIRST - timedelta(days=1), history=History(nights=nights[:-1]))
+    assert verdict.verdict == "warn"
+    unsaid = replace(nights[-1], verdict="quiet", p_value=measured.p_value, statistics=measured.statistics)
+    said = replace(unsaid, verdict="warn")
+    tonight = draw(1_000, 17)
+    words = [judge(tonight, day=FIRST, history=History(nights=(*nights[:-1], last)))[1] for last in (unsaid, said)]
+    assert [word.verdict for word in words] == ["warn", "quiet"]
+    assert f"anew since {FIRST - timedelta(days=1)}" in words[1].sentence
+
+
+def test_a_small_shift_that_goes_on_is_warned_of_again():
+    shifted = past(10, shift=0.05, n=1_500)
+    told = (*shifted[:-6], replace(shifted[-6], verdict="warn"), *shifted[-5:])
+    _, verdict, failed = judge(draw(1_500, 16, shift=0.05), day=FIRST, history=History(nights=told))
+    assert failed[EVIDENCE]
+    assert verdict.verdict == "warn"
+
+
 def test_evidence_stays_small_on_quiet_nights():
     nights = past(21)
     assert judge(draw(1_000, 17), day=FIRST, history=History(nights=nights))[0].evidence < 100
