@@ -156,7 +156,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, texts: Any) -> npt.NDArray[np.float64]:
         """Probabilities, one row a text and one column a class in the order of `classes_`; over all cores."""
-        column = as_texts(texts)
+        column = as_texts(texts, validate=False)
         check_is_fitted(self)
         self.prepare()
         slices = [column.slice(first, _SLICE) for first in range(0, max(len(column), 1), _SLICE)]
@@ -173,7 +173,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def examine(self, texts: Any) -> tuple[npt.NDArray[np.float64], dict[str, npt.NDArray[Any]]]:
         """Probabilities and the texts' statistics out of one pass on one core; releases the GIL."""
         check_is_fitted(self)
-        column = as_texts(texts)
+        column = as_texts(texts, validate=False)
         words, *characters = self._tables()
         sums, statistics = score(column, words[0], words[1], is_binary=self._is_binary)
         for dictionary, weights in characters:

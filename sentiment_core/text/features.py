@@ -21,6 +21,7 @@ from sentiment_core.text.kernel import (
     CHAR_MIN,
     F64,
     I64,
+    IS_BROKEN,
     IS_HARD,
     N_BLANKS,
     N_CHARS,
@@ -55,8 +56,10 @@ class Analysis:
     """By name in `schema.DRIFT_NUMERIC`, p_positive apart: one value a text."""
 
 
-def as_texts(values: Any) -> pa.LargeStringArray:
+def as_texts(values: Any, *, validate: bool = True) -> pa.LargeStringArray:
     """Texts as one Arrow array: from a list, an array, a Series, an Arrow column, or the column `text` of a table.
+
+    Who scores them need not `validate`: that the kernel does on its way.
 
     Raises:
         TypeError: for a single string, and for values that are no strings (null included).
@@ -77,8 +80,10 @@ def as_texts(values: Any) -> pa.LargeStringArray:
             raise TypeError("expected texts, found null among them")
         return pa.array([], pa.large_string())
     texts = values.cast(pa.large_string())
+    if not validate:
+        return texts
     try:
-        texts.validate(full=True)  # the kernel relies on it
+        texts.validate(full=True)
     except pa.ArrowInvalid as error:
         raise ValueError(f"expected texts in valid UTF-8, found {error}") from error
     return texts
@@ -147,10 +152,16 @@ def _counted(texts: pa.LargeStringArray, dictionary: Dictionary, tallies: I64, s
 def score(
     texts: pa.LargeStringArray, dictionary: Dictionary, weights: F64, *, is_binary: bool
 ) -> tuple[F64, dict[str, npt.NDArray[Any]]]:
-    """Weighted sums of every text, one a class, and its statistics; see `kernel.score_texts` for the weights."""
+    """Weighted sums of every text, one a class, and its statistics; see `kernel.score_texts` for the weights.
+
+    Raises:
+        ValueError: for texts that are no valid UTF-8.
+    """
     scores = np.empty((len(texts), weights.shape[1] // 2))
     tallies = np.zeros((len(texts), N_TALLIES), np.int64)
     _score(texts, dictionary, weights, is_binary, scores, tallies)
+    if tallies[:, IS_BROKEN].any():
+        raise ValueError(f"expected texts in valid UTF-8, found other bytes in text {int(tallies[:, IS_BROKEN].argmax())}")
     hard = np.flatnonzero(tallies[:, IS_HARD])
     if len(hard):
         rest = lowered(texts.take(pa.array(hard)), pa.array(np.ones(len(hard), np.bool_)))
@@ -163,6 +174,8 @@ def score(
 
 def _score(texts: Any, dictionary: Dictionary, weights: F64, is_binary: bool, scores: F64, tallies: I64) -> None:  # noqa: PLR0917
     data, offsets = texts_of(texts)
+    if (offsets[1:] < offsets[:-1]).any() or not 0 <= offsets[0] <= offsets[-1] <= len(data):
+        raise ValueError("expected texts in an Arrow array, found one whose texts lie outside its memory")
     score_texts(
         data, offsets, dictionary, tables(), _scratch(dictionary, offsets), weights.ravel(), is_binary, scores, tallies.ravel()
     )

@@ -18,7 +18,8 @@ what they do, and do it elsewhere.
 
 A word is known by about 60 bits of its hash; that no two words of a dictionary share them is checked when it is compiled,
 and a strange word is taken for a known one once in some 2^40 look-ups. Nothing else is approximate. Texts with a character whose
-lower case depends on its neighbours (Σ, İ) are reported as HARD; the caller lower-cases them and asks again.
+lower case depends on its neighbours (Σ, İ) are reported as HARD; the caller lower-cases them and asks again. Texts that are no
+UTF-8 are reported as BROKEN, and have no tokens.
 
 Everything is released from the GIL and touches only its arguments: `Dictionary` is shared by threads, `Scratch` is one
 thread's. numba mixes signed and unsigned integers into floats, hence the casts. Compiled functions do not show in
@@ -71,7 +72,7 @@ U64 = npt.NDArray[np.uint64]
 F64 = npt.NDArray[np.float64]
 
 # What a pass counts of a text.
-N_CHARS, N_UPPER, N_LETTERS, N_BLANKS, N_WORDS, N_UNKNOWN, IS_HARD, N_TALLIES = range(8)
+N_CHARS, N_UPPER, N_LETTERS, N_BLANKS, N_WORDS, N_UNKNOWN, IS_HARD, IS_BROKEN, N_TALLIES = range(9)
 
 # The memo: 131,072 pairs of surface forms (2 MB; what of it is not in the second cache is asked for ahead of time). Running
 # text finds 997 of 1,000 tokens in it, and one that is not found costs ten times as much as one that is; half as many pairs
@@ -363,7 +364,12 @@ def _mark(data: U8, start: int, end: int, rules: int, characters: CharacterTable
     tally[:] = 0
     tally[N_CHARS] = end - start - n_continuations
     tally[N_UPPER], tally[N_LETTERS], tally[N_BLANKS] = n_upper, n_letters, n_blanks
-    n_far = _mark_wide(data, start, n_blocks, rules, characters, s) if any_wide else 0
+    n_far = 0
+    if any_wide and _is_utf8(data, start, end, n_blocks, n_continuations, leads):
+        n_far = _mark_wide(data, start, n_blocks, rules, characters, s)
+    elif any_wide:
+        tally[IS_BROKEN] = 1
+        _blank_out(s, 0, (n_blocks << 6) - 1)
     if rules & HTML and any_angle:
         _drop_tags(n_blocks, s)
     if any_quote:
@@ -373,6 +379,31 @@ def _mark(data: U8, start: int, end: int, rules: int, characters: CharacterTable
         if i > 0 and bit(words, i - 1) and bit(words, i + 3):
             _set_bits(words, i, 3)
     return n_blocks
+
+
+@compiled
+def _is_utf8(data: U8, start: int, end: int, n_blocks: int, n_continuations: int, leads: U64) -> bool:  # pragma: no cover
+    """Whether all bytes beyond ASCII belong to well-formed code points (RFC 3629, section 4)."""
+    n_wanted = 0
+    for b in range(n_blocks):
+        left = leads[b]
+        while left:
+            at = start + (b << 6) + lowest_bit(left)
+            left &= left - _ONE
+            first = data[at]
+            n = 1 if first < 0xE0 else 2 if first < 0xF0 else 3
+            if first < 0xC2 or first > 0xF4 or at + n >= end:
+                return False
+            for k in range(1, n + 1):
+                if data[at + k] & 0xC0 != 0x80:
+                    return False
+            second = data[at + 1]  # of a surrogate, of too high a number, and of one that fewer bytes could say, it gives it away
+            if (first == 0xE0 and second < 0xA0) or (first == 0xED and second > 0x9F):
+                return False
+            if (first == 0xF0 and second < 0x90) or (first == 0xF4 and second > 0x8F):
+                return False
+            n_wanted += n
+    return n_wanted == n_continuations
 
 
 @compiled

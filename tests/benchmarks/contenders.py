@@ -22,7 +22,8 @@ _LEAST_TURN_S = 0.5
 _MAX_REPEATS = 200
 _WARM_UP_REVIEWS = 200
 _HASHES = 2**20
-_BATCH_ROWS = 1_024  # small enough that two threads end together
+_NIGHT_ROWS = 3_072  # a night's batch (include/policy.toml)
+_SHARED_ROWS = 1_024  # small enough that two threads end together
 
 Spec = dict[str, Any]
 Go = Callable[..., dict[str, Any]]
@@ -70,10 +71,12 @@ def _score(spec: Spec, texts: pa.LargeStringArray, score: Callable[[Any], Any]) 
 
 def _ours(spec: Spec) -> Callable[[Any], npt.NDArray[np.float64]]:
     """A batch at a time, as a night scores; `examine` keeps to one core, so threads are ours to give."""
-    estimator, pool = models.load(Path(spec["model_path"])).prepare(), ThreadPoolExecutor(spec.get("threads", 1))
+    n_threads = spec.get("threads", 1)
+    estimator, pool = models.load(Path(spec["model_path"])).prepare(), ThreadPoolExecutor(n_threads)
+    rows = _NIGHT_ROWS if n_threads == 1 else _SHARED_ROWS
 
     def score(texts: Any) -> npt.NDArray[np.float64]:
-        batches = [texts.slice(at, _BATCH_ROWS) for at in range(0, len(texts), _BATCH_ROWS)]
+        batches = [texts.slice(at, rows) for at in range(0, len(texts), rows)]
         return np.concatenate(list(pool.map(lambda batch: estimator.examine(batch)[0], batches)))
 
     return score

@@ -16,7 +16,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sentiment_core import schema
 from sentiment_core.text.characters import EMOJI_RANGES
 from sentiment_core.text.dictionary import Vocabulary, compile_dictionary
-from sentiment_core.text.features import analyse, as_texts
+from sentiment_core.text.features import analyse, as_texts, score
 from sentiment_core.text.kernel import SQUARE
 from sentiment_core.text.learning import learn_vocabulary
 from sentiment_core.text.rules import EMAIL, HTML_TAG, MASKS, NEGATED, NUMBER, URL, WORD, WORD_OR_PUNCTUATION, TextRules
@@ -312,3 +312,33 @@ def test_what_is_no_unicode_is_refused():
     for wrong in (["good", "\ud800"], broken):
         with pytest.raises(ValueError, match="valid"):
             as_texts(wrong)
+
+
+PIECES = st.sampled_from([
+    b"film ", b"a", "é".encode(), "日".encode(), "😀".encode(), b"\x80", b"\xbf", b"\xc1\x80", b"\xc2", b"\xdf", b"\xe0\x9f\xbf",
+    b"\xe0\xa0", b"\xed\xa0\x80", b"\xed\x9f\xbf", b"\xef\xbf", b"\xf0\x8f\xbf\xbf", b"\xf0\x90\x80", b"\xf4\x8f\xbf\xbf", b"\xf4\x90\x80\x80",
+    b"\xf5", b"\xff", b"'", b"<", b"x" * 61,
+])  # fmt: skip
+
+
+@settings(RELAXED, max_examples=400)
+@given(st.lists(st.one_of(st.lists(PIECES, max_size=6).map(b"".join), st.binary(max_size=5)), min_size=1, max_size=4), RULES)
+def test_scoring_refuses_the_bytes_that_python_refuses_and_no_others(parts, rules):
+    offsets = np.cumsum([0, *map(len, parts)])
+    texts = pa.Array.from_buffers(pa.large_string(), len(parts), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(parts))])
+    broken = [place for place, part in enumerate(parts) if part.decode(errors="replace") != part.decode(errors="ignore")]
+    how = {"dictionary": compile_dictionary(Vocabulary.of(["film", "é"]), rules), "weights": np.ones((2, 2)), "is_binary": False}
+    if broken:
+        with pytest.raises(ValueError, match=f"other bytes in text {broken[0]}$"):
+            score(texts, **how)
+    else:
+        expected = score(as_texts([part.decode() for part in parts]), **how)[0]
+        assert (score(texts, **how)[0] == expected).all()
+
+
+def test_texts_outside_their_memory_are_refused():
+    how = {"dictionary": compile_dictionary(Vocabulary.of(["film"]), PLAIN), "weights": np.ones((1, 2)), "is_binary": False}
+    places = pa.py_buffer(np.array([0, 4, 2, 4], np.int64))
+    texts = pa.Array.from_buffers(pa.large_string(), 3, [None, places, pa.py_buffer(b"film")])
+    with pytest.raises(ValueError, match="outside"):
+        score(texts, **how)
