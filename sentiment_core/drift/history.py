@@ -86,6 +86,11 @@ class PastNight:
     """As of tonight, also those that came late."""
     statistics: Statistics | None = None
 
+    @property
+    def is_told(self) -> bool:
+        """Whether a person was told of it: what it showed is no news any more."""
+        return self.verdict not in {"quiet", "too_few"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class History:

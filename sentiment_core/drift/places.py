@@ -100,7 +100,7 @@ class Asked:
 
     @property
     def recent(self) -> list[Statistics]:
-        """Of the nights whose evidence counts with tonight's: those since the last one that was more than quiet.
+        """Of the nights whose evidence counts with tonight's: those since the last one that was told of.
 
         What has been said once is not said again on its evidence alone: one odd night, were it counted on, would have the
         seven after it warned of as well.
@@ -109,7 +109,7 @@ class Asked:
         if on is None:
             return []
         near = [item for item in self.past if 0 < (on - item.window_date).days <= _LONGEST_GAP]
-        since = max((place + 1 for place, item in enumerate(near) if item.verdict != "quiet"), default=0)
+        since = max((place + 1 for place, item in enumerate(near) if item.is_told), default=0)
         return [item.statistics for item in near[since:] if item.statistics is not None]
 
 

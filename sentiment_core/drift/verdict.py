@@ -113,10 +113,10 @@ def _say_lone_product(measured: Measurement, limits: Drift) -> list[str]:
 
 def _say_since(measured: Measurement) -> list[str]:
     """What a person would otherwise wonder at: a quiet night just after one that was not."""
-    told = [night.window_date for night in measured.history.nights if night.verdict not in {"quiet", "too_few"}]
+    told = [night.window_date for night in measured.history.nights if night.is_told]
     if not told or measured.night_date is None or (measured.night_date - told[-1]).days >= max(RAMPS):
         return []
-    return [f"Evidence is gathered anew since {told[-1]}, which was more than quiet."]
+    return [f"Together only nights since {told[-1]} are looked at, which was not quiet itself."]
 
 
 def _say_change(measured: Measurement, failed: Mapping[str, bool]) -> list[str]:

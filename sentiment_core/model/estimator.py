@@ -156,7 +156,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, texts: Any) -> npt.NDArray[np.float64]:
         """Probabilities, one row a text and one column a class in the order of `classes_`; over all cores."""
-        column = as_texts(texts, validate=False)
+        column = as_texts(texts)
         check_is_fitted(self)
         self.prepare()
         slices = [column.slice(first, _SLICE) for first in range(0, max(len(column), 1), _SLICE)]

@@ -174,7 +174,7 @@ def score(
 
 def _score(texts: Any, dictionary: Dictionary, weights: F64, is_binary: bool, scores: F64, tallies: I64) -> None:  # noqa: PLR0917
     data, offsets = texts_of(texts)
-    if (offsets[1:] < offsets[:-1]).any() or not 0 <= offsets[0] <= offsets[-1] <= len(data):
+    if len(texts) and ((offsets[1:] < offsets[:-1]).any() or not 0 <= offsets[0] <= offsets[-1] <= len(data)):
         raise ValueError("expected texts in an Arrow array, found one whose texts lie outside its memory")
     score_texts(
         data, offsets, dictionary, tables(), _scratch(dictionary, offsets), weights.ravel(), is_binary, scores, tallies.ravel()

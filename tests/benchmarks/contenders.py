@@ -16,13 +16,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tests.benchmarks import corpus, models
+from tests.benchmarks.measuring import REPOSITORY
 
 # A turn shorter than this would measure the clock; it is repeated.
 _LEAST_TURN_S = 0.5
 _MAX_REPEATS = 200
 _WARM_UP_REVIEWS = 200
 _HASHES = 2**20
-_NIGHT_ROWS = 3_072  # a night's batch (include/policy.toml)
 _SHARED_ROWS = 1_024  # small enough that two threads end together
 
 Spec = dict[str, Any]
@@ -71,9 +71,12 @@ def _score(spec: Spec, texts: pa.LargeStringArray, score: Callable[[Any], Any]) 
 
 def _ours(spec: Spec) -> Callable[[Any], npt.NDArray[np.float64]]:
     """A batch at a time, as a night scores; `examine` keeps to one core, so threads are ours to give."""
+    from sentiment_core.policy import read_policy
+
     n_threads = spec.get("threads", 1)
     estimator, pool = models.load(Path(spec["model_path"])).prepare(), ThreadPoolExecutor(n_threads)
-    rows = _NIGHT_ROWS if n_threads == 1 else _SHARED_ROWS
+    night_rows = read_policy(REPOSITORY / "include" / "policy.toml").reading.batch_rows
+    rows = night_rows if n_threads == 1 else _SHARED_ROWS
 
     def score(texts: Any) -> npt.NDArray[np.float64]:
         batches = [texts.slice(at, rows) for at in range(0, len(texts), rows)]

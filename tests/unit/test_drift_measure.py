@@ -285,7 +285,7 @@ def test_an_odd_night_is_warned_of_once():
     tonight = draw(1_000, 17)
     words = [judge(tonight, day=FIRST, history=History(nights=(*nights[:-1], last)))[1] for last in (unsaid, said)]
     assert [word.verdict for word in words] == ["warn", "quiet"]
-    assert f"anew since {FIRST - timedelta(days=1)}" in words[1].sentence
+    assert f"only nights since {FIRST - timedelta(days=1)}" in words[1].sentence
 
 
 def test_a_small_shift_that_goes_on_is_warned_of_again():

@@ -241,3 +241,14 @@ def test_a_dictionary_that_an_earlier_version_compiled_is_compiled_with_a_warnin
     opened = copy.deepcopy(model).open_prepared(folder)
     assert "compiled now" in caplog.text
     assert (opened.predict_proba(TEXTS) == model.predict_proba(TEXTS)).all()
+
+
+def test_broken_text_is_told_by_its_place_among_all_texts_and_no_texts_have_no_probabilities():
+    model = SentimentClassifier(min_df=1).fit(TEXTS, LABELS)
+    letters, n = b"a" * 2_300 + b"\xff" + b"a" * 99, 2_400  # beyond the first slice
+    texts = pa.Array.from_buffers(pa.large_string(), n, [None, pa.py_buffer(np.arange(n + 1)), pa.py_buffer(letters)])
+    for ask in (model.predict_proba, model.examine):
+        with pytest.raises(ValueError, match=r"\b2300$"):
+            ask(texts)
+    nothing = pa.Array.from_buffers(pa.large_string(), 0, [None, pa.py_buffer(b""), pa.py_buffer(b"")])
+    assert len(model.predict_proba(nothing)) == len(model.examine(nothing)[0]) == 0
