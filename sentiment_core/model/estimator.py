@@ -26,6 +26,7 @@ from sentiment_core.text.features import as_texts, score
 from sentiment_core.text.kernel import Dictionary
 from sentiment_core.text.learning import on_all_cores
 from sentiment_core.text.rules import TextRules
+from sentiment_core.text.weighing import holds_values, values_in, weigh
 
 # Texts that one core scores at a time where several work on one array.
 _SLICE = 2_048
@@ -226,7 +227,8 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Keep what `prepare` builds as files that can be mapped into memory."""
         for name, (dictionary, weights) in zip(_BLOCKS, self._tables(), strict=False):
             save_dictionary(dictionary, folder / name)
-            np.save(folder / name / "weights.npy", weights, allow_pickle=False)
+            if not holds_values(dictionary):
+                np.save(folder / name / "weights.npy", weights, allow_pickle=False)
         for name, value in vars(self).items():
             if isinstance(value, np.ndarray) and value.nbytes >= _MAPPED_BYTES:
                 (folder / _LEARNT).mkdir(exist_ok=True)
@@ -263,15 +265,19 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return mapped
 
     def _open_block(self, folder: Path, vocabulary: Vocabulary, rules: TextRules) -> Tables:
-        weights = np.load(folder / "weights.npy", mmap_mode="c", allow_pickle=False)
-        if weights.shape != (len(vocabulary), 2 * len(self.coef_)) or weights.dtype != np.float64:
+        dictionary = open_dictionary(folder, vocabulary, rules)
+        if holds_values(dictionary):
+            weights, n_rows = values_in(dictionary), len(dictionary.terms) // 2
+        else:
+            weights, n_rows = np.load(folder / "weights.npy", mmap_mode="c", allow_pickle=False), len(vocabulary)
+        if weights.shape != (n_rows, 2 * len(self.coef_)) or weights.dtype != np.float64:
             raise Permanent(
                 f"weights in {folder}",
                 expected=f"two for each of {len(vocabulary):,} terms and {len(self.coef_)} scores",
                 found=f"shape {weights.shape} of {weights.dtype}",
                 remedy="register the model again",
             )
-        return open_dictionary(folder, vocabulary, rules), weights
+        return dictionary, weights
 
     def _tables(self) -> list[Tables]:
         """For words, and for characters where there are any: the compiled dictionary, and what the kernel adds up."""
@@ -279,7 +285,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             scale = np.broadcast_to(self.scale_, self.coef_.shape)
             pairs = np.stack([scale**2, scale * self.coef_], axis=-1).transpose(1, 0, 2).reshape(self.coef_.shape[1], -1)
             weights = [np.ascontiguousarray(part) for part in np.split(pairs, [self._n_words])]
-            self._prepared = [(block[0], part) for block, part in zip(self._blocks(), weights, strict=False)]
+            self._prepared = [weigh(block[0], part) for block, part in zip(self._blocks(), weights, strict=False)]
         return self._prepared
 
     def _blocks(self) -> list[tuple[Dictionary, int]]:

@@ -26,6 +26,7 @@ from sentiment_core.text.kernel import (
     I64,
     KEY_BITS,
     MAX_WORDS,
+    N_AHEAD,
     N_COLUMNS,
     N_SIZES,
     N_UNIGRAMS,
@@ -159,7 +160,7 @@ def _term_table(keys: U64, bits: int, n_words: int, vocabulary: Vocabulary, size
         key_bits = max(word_bits * int(sizes[NGRAM_MAX]), bucket_bits, filter_bits)
         if key_bits - bucket_bits + DISPLACEMENT_BITS + column_bits > _ENTRY_BITS:
             continue
-        terms, square = _lines(8 << bucket_bits), np.zeros(SQUARE * SQUARE, np.int32)
+        terms, square = aligned(8 << bucket_bits), np.zeros(SQUARE * SQUARE, np.int32)
         sizes[[WORD_BITS, KEY_BITS, BUCKET_BITS, COLUMN_BITS]] = word_bits, key_bits, bucket_bits, column_bits
         problem, place = _enter_terms(keys, bits, sizes, terms, bloom, square)
         if problem == _DOUBLED:
@@ -187,8 +188,11 @@ def save_dictionary(dictionary: Dictionary, folder: Path) -> None:
 
 
 def holds_dictionary(folder: Path) -> bool:
-    """Whether a folder has every table; one that an earlier version of the product compiled may lack some."""
-    return all((folder / f"{name}.npy").is_file() for name in Dictionary._fields)
+    """Whether a folder has every table and size; one that an earlier version of the product compiled may lack some."""
+    return (
+        all((folder / f"{name}.npy").is_file() for name in Dictionary._fields)
+        and len(np.load(folder / "sizes.npy", allow_pickle=False)) >= N_SIZES
+    )
 
 
 def open_dictionary(folder: Path, vocabulary: Vocabulary, rules: TextRules) -> Dictionary:
@@ -204,8 +208,8 @@ def open_dictionary(folder: Path, vocabulary: Vocabulary, rules: TextRules) -> D
         [table.dtype.str for table in tables] == ["<u8", "<u8", "<u8", "<i4", "<u8", "<u8", "<i8"]
         and sizes.shape == (N_SIZES,)
         and len(tables.square) == SQUARE * SQUARE
-        and len(tables.terms) == 8 << int(sizes[BUCKET_BITS])
-        and all(_is_power_of_two(len(table)) for table in (tables.words, tables.terms, tables.filter))
+        and len(tables.terms) == 2 * int(sizes[N_AHEAD]) + (8 << int(sizes[BUCKET_BITS]))
+        and all(_is_power_of_two(len(table)) for table in (tables.words, tables.filter))
         and int(sizes[N_COLUMNS]) == len(vocabulary)
         and int(sizes[RULES]) == rule_bits(rules)
         and (int(sizes[CHAR_MIN]), int(sizes[CHAR_MAX])) == (rules.char_min, rules.char_max)
@@ -220,7 +224,7 @@ def open_dictionary(folder: Path, vocabulary: Vocabulary, rules: TextRules) -> D
     return tables
 
 
-def _lines(n: int) -> U64:
+def aligned(n: int) -> U64:
     """Zeros that begin where a cache line begins."""
     memory = np.zeros(n + 8, np.uint64)
     first = -memory.ctypes.data % 64 // 8

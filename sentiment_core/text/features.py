@@ -23,6 +23,7 @@ from sentiment_core.text.kernel import (
     I64,
     IS_BROKEN,
     IS_HARD,
+    N_AHEAD,
     N_BLANKS,
     N_CHARS,
     N_LETTERS,
@@ -139,6 +140,8 @@ def _count(texts: pa.LargeStringArray, dictionary: Dictionary, n_columns: int, s
 
 
 def _counted(texts: pa.LargeStringArray, dictionary: Dictionary, tallies: I64, slot: str | None) -> Any:
+    if dictionary.sizes[N_AHEAD]:
+        raise ValueError("expected a dictionary of columns to count terms with, found one that holds values")
     data, offsets = texts_of(texts)
     # A token takes a byte, and begins at most so many terms; pages that are not reached are never made.
     n_most = int(offsets[-1] - offsets[0] + len(texts)) * max(int(dictionary.sizes[NGRAM_MAX]), 3 * _n_lengths(dictionary))

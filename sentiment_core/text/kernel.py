@@ -10,7 +10,8 @@ cache:
    stemmed and looked up (`_resolve`), so that rules cost next to nothing.
 3. `_find_terms`: pairs of frequent words, two fifths of all, stand in a square by their ids. Other pairs and triples are exact
    integer keys. A filter of bits that fits the cache drops most of those that are no term; the others are looked up in one
-   table, asked for ahead of time.
+   table, asked for ahead of time. Where there is one score, that table holds the terms' values too (`text.weighing`), and a
+   term costs one line of memory instead of two.
 4. `_count_distinct`, then sums over the distinct terms: 1 + log(count), weights, length.
 
 Where the processor can, passes 2 to 4 take eight or sixteen tokens or terms at a time (`text.vectors`); the loops here say
@@ -46,7 +47,7 @@ from sentiment_core.text.characters import (
     flags_of,
     lower_of,
 )
-from sentiment_core.text.machine import bit, classify64, compiled, load_u64, lowest_bit, match8, n_bits, prefetch
+from sentiment_core.text.machine import bit, classify64, compiled, load_u64, lowest_bit, match4, match8, n_bits, prefetch
 from sentiment_core.text.porter import stem
 from sentiment_core.text.rules import EMAILS, EMOJIS, HTML, LOWER, NEGATION, NUMBERS, STEM, STOPS, URLS
 from sentiment_core.text.vectors import (
@@ -107,7 +108,8 @@ class Dictionary(NamedTuple):
     terms: U64
     """Terms of several words: a power of two of buckets of eight entries of eight bytes, each what the bucket's number does
     not say of the key's hash, how many buckets behind its own it lies, column + 1 (0: empty). A key and its hash are one
-    to one, so that nothing is lost (quotienting; Knuth, 6.4, exercise 13)."""
+    to one, so that nothing is lost (quotienting; Knuth, 6.4, exercise 13). Or, where N_AHEAD is not 0, what
+    `text.weighing` makes of it."""
     filter: U64
     """One bit for the top bits of every key's hash; a power of two of words."""
     square: I32
@@ -120,9 +122,11 @@ class Dictionary(NamedTuple):
     """See the indices below."""
 
 
-N_UNIGRAMS, WORD_BITS, NGRAM_MAX, RULES, KEY_BITS, BUCKET_BITS, COLUMN_BITS, N_COLUMNS, CHAR_MIN, CHAR_MAX, N_SIZES = range(11)
+N_UNIGRAMS, WORD_BITS, NGRAM_MAX, RULES, KEY_BITS, BUCKET_BITS, COLUMN_BITS, N_COLUMNS = range(8)
+CHAR_MIN, CHAR_MAX, N_AHEAD, N_SIZES = range(8, 12)
 """Terms of one word; bits of a word in a key; words of the longest term; rules as bits; bits of a key, of a bucket's number,
-of a column's number; terms; shortest and longest run of characters (0: terms are made of tokens)."""
+of a column's number; terms; shortest and longest run of characters (0: terms are made of tokens); places ahead of the
+buckets of a table that holds values (0: it holds columns)."""
 SQUARE_BITS = 8
 SQUARE = 1 << SQUARE_BITS
 """A quarter of a megabyte holds two of five pairs of running text; four times as much, half of them, is not quicker."""
@@ -790,7 +794,10 @@ def key_hash(key: Any, n_bits: Any) -> Any:  # pragma: no cover
 
 @compiled(is_inlined=True)
 def _find_terms(n_tokens: int, dictionary: Dictionary, weights: F64, width: int, s: Scratch) -> int:  # pragma: no cover
-    """Columns of the terms of a text, with repeats, as `s.hits`; returns how many. Their weights are asked for."""
+    """Columns (or places, see N_AHEAD) of the terms of a text, with repeats, as `s.hits`; returns how many.
+
+    Their weights are asked for.
+    """
     hits, keys, sizes = s.hits, s.keys, dictionary.sizes
     n_hits = _find_words(n_tokens, s.ids, sizes[N_UNIGRAMS], hits)
     if sizes[NGRAM_MAX] > 1:
@@ -803,19 +810,10 @@ def _find_terms(n_tokens: int, dictionary: Dictionary, weights: F64, width: int,
     n_keys = _find_keys(n_tokens, s.ids, 0, np.uint64(sizes[WORD_BITS]), key_bits, dictionary.filter, keys, 0)
     if sizes[NGRAM_MAX] > 2:
         n_keys = _find_keys(n_tokens, s.ids, 1, np.uint64(sizes[WORD_BITS]), key_bits, dictionary.filter, keys, n_keys)
-    terms = dictionary.terms
     bucket_shift = key_bits - np.uint64(sizes[BUCKET_BITS])
-    column_bits = np.uint64(sizes[COLUMN_BITS])
-    for k in range(min(n_keys, _AHEAD)):
-        prefetch(terms, np.int64(keys[k] >> bucket_shift << _3))
-    for k in range(n_keys):
-        if k + _AHEAD < n_keys:
-            prefetch(terms, np.int64(keys[k + _AHEAD] >> bucket_shift << _3))
-        column = np.int64(find_term(terms, keys[k], bucket_shift, column_bits)) - 1
-        hits[n_hits] = column
-        n_hits += column >= 0
-        prefetch(weights, column * width if column > 0 else 0)
-    return n_hits
+    if sizes[N_AHEAD]:
+        return _look_up_places(dictionary.terms, sizes[N_AHEAD], bucket_shift, keys, n_keys, hits, n_hits)
+    return _look_up_columns(dictionary.terms, bucket_shift, np.uint64(sizes[COLUMN_BITS]), weights, width, s, n_keys, n_hits)
 
 
 @compiled(is_inlined=True)
@@ -874,6 +872,40 @@ def _find_keys(
 
 
 @compiled(is_inlined=True)
+def _look_up_columns(
+    terms: U64, shift: Any, column_bits: Any, weights: F64, width: int, s: Scratch, n_keys: int, n_hits: int
+) -> int:  # pragma: no cover
+    """Append the columns of the keys that are terms; returns how many hits there are then."""
+    hits, keys = s.hits, s.keys
+    for k in range(min(n_keys, _AHEAD)):
+        prefetch(terms, np.int64(keys[k] >> shift << _3))
+    for k in range(n_keys):
+        if k + _AHEAD < n_keys:
+            prefetch(terms, np.int64(keys[k + _AHEAD] >> shift << _3))
+        column = np.int64(find_term(terms, keys[k], shift, column_bits)) - 1
+        hits[n_hits] = column
+        n_hits += column >= 0
+        prefetch(weights, column * width if column > 0 else 0)
+    return n_hits
+
+
+@compiled(is_inlined=True)
+def _look_up_places(
+    terms: U64, n_ahead: int, shift: Any, keys: U64, n_keys: int, hits: I32, n_hits: int
+) -> int:  # pragma: no cover
+    """The same of a table that holds values: places."""
+    for k in range(min(n_keys, _AHEAD)):
+        prefetch(terms, 2 * n_ahead + np.int64(keys[k] >> shift << _3))
+    for k in range(n_keys):
+        if k + _AHEAD < n_keys:
+            prefetch(terms, 2 * n_ahead + np.int64(keys[k + _AHEAD] >> shift << _3))
+        place = find_place(terms, n_ahead, keys[k], shift)
+        hits[n_hits] = place
+        n_hits += place >= 0
+    return n_hits
+
+
+@compiled(is_inlined=True)
 def find_term(terms: U64, h: Any, shift: Any, column_bits: Any) -> Any:  # pragma: no cover
     """Column + 1 of the term whose key has a hash; 0 for none. Eight entries, a cache line, are compared at once."""
     n_buckets = np.uint64(len(terms) >> 3)
@@ -889,6 +921,33 @@ def find_term(terms: U64, h: Any, shift: Any, column_bits: Any) -> Any:  # pragm
             return _ZERO
         bucket = (bucket + _ONE) & (n_buckets - _ONE)
         wanted += _ONE
+
+
+@compiled(is_inlined=True)
+def tag_bits(shift: Any) -> Any:  # pragma: no cover
+    """How many bits of a tag each of a term's two values carries, where buckets leave so many bits of a key's hash open."""
+    return (shift + np.uint64(DISPLACEMENT_BITS + 2)) >> _ONE
+
+
+@compiled(is_inlined=True)
+def find_place(terms: U64, n_ahead: int, h: Any, shift: Any) -> int:  # pragma: no cover
+    """Place of the values of the term whose key has a hash; -1 for none. Four pairs, a cache line, are compared at once.
+
+    A tag is what `find_term` compares, and 1, so that it is not 0, which no term is.
+    """
+    last = np.uint64(((len(terms) - 2 * n_ahead) >> 3) - 1)
+    half = tag_bits(shift)
+    bucket = h >> shift
+    tag = ((h & ((_ONE << shift) - _ONE)) << np.uint64(DISPLACEMENT_BITS)) + _ONE
+    farthest = tag + np.uint64((1 << DISPLACEMENT_BITS) - 1)
+    while True:
+        equal, empty = match4(terms, 2 * n_ahead + np.int64(bucket << _3), half, tag)
+        if equal:
+            return n_ahead + np.int64((bucket << _2) + np.uint64(lowest_bit(equal) >> 1))
+        if empty or tag == farthest:
+            return -1
+        bucket = (bucket + _ONE) & last
+        tag += _ONE
 
 
 @compiled(is_inlined=True)
@@ -951,7 +1010,8 @@ def score_texts(
         dictionary: the model's terms.
         characters: `characters.tables()`.
         s: this thread's memory, for texts of that length.
-        weights: for each term and class two values, one after another: its squared scale, and its weight times its scale.
+        weights: for each term and class two values, one after another: its squared scale, and its weight times its scale;
+            where the dictionary's table holds them, that table.
         is_binary: a term counts once a text; otherwise 1 + log(count) (Manning, Raghavan and Schuetze 2008, 6.4.1).
         scores: texts by classes, filled: sum of weights over the length of the scaled vector (0 without any term).
         tallies: N_TALLIES for each text, one after another, filled.

@@ -233,6 +233,32 @@ def match8(_typing: Any, data: Any, index: Any, _shift: Any, _wanted: Any) -> An
     return types.UniTuple(types.uint64, 2)(data, index, types.uint64, types.uint64), code
 
 
+@intrinsic
+def match4(_typing: Any, data: Any, index: Any, _n_bits: Any, _tag: Any) -> Any:
+    """Of four pairs of uint64 from an index on (a cache line): which carry a tag, and which carry 0; bits 0, 2, 4 and 6.
+
+    A pair carries the tag's lowest `_n_bits` bits as its first number's lowest, the rest as its second's.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes = ir.VectorType(_I64, 8)
+        place = builder.bitcast(_pointer(context, builder, signature, arguments), lanes.as_pointer())
+        n_bits, tag = arguments[2:]
+        mask = builder.sub(builder.shl(ir.Constant(_I64, 1), n_bits), ir.Constant(_I64, 1))
+        entries = builder.and_(builder.load(place, align=8), spread(builder, mask, 8))
+        firsts, seconds = spread(builder, builder.and_(tag, mask), 8), spread(builder, builder.lshr(tag, n_bits), 8)
+        in_turn = ir.Constant(ir.VectorType(_I32, 8), [0, 9, 2, 11, 4, 13, 6, 15])
+        wanted = builder.shuffle_vector(firsts, seconds, in_turn)
+        masks = []
+        for value in (wanted, ir.Constant(lanes, [0] * 8)):
+            equal = builder.zext(builder.bitcast(builder.icmp_unsigned("==", entries, value), _I8), _I64)
+            both = builder.and_(equal, builder.lshr(equal, ir.Constant(_I64, 1)))
+            masks.append(builder.and_(both, ir.Constant(_I64, 0b01010101)))
+        return context.make_tuple(builder, signature.return_type, masks)
+
+    return types.UniTuple(types.uint64, 2)(data, index, types.uint64, types.uint64), code
+
+
 @compiled(is_inlined=True)
 def bit(mask: Any, i: int) -> bool:  # pragma: no cover
     """Whether the i-th bit of an array of uint64 is set."""

@@ -206,12 +206,15 @@ def test_an_unknown_family_is_refused(wrong):
         SentimentClassifier(**wrong).fit(TEXTS, LABELS)
 
 
-@pytest.fixture
-def mapped(tmp_path, monkeypatch):
-    """A folder of a model whose every array is large enough for a file, and the model."""
+@pytest.fixture(params=["columns", "values"])
+def mapped(tmp_path, monkeypatch, request):
+    """A folder of a model whose every array is large enough for a file, and the model; its table holds columns or values."""
+    monkeypatch.setattr("sentiment_core.text.weighing.LEAST_TERMS", 0 if request.param == "values" else 1 << 40)
     monkeypatch.setattr("sentiment_core.model.estimator._MAPPED_BYTES", 1)
-    model = SentimentClassifier(min_df=1, char_min=2, char_max=3).fit(TEXTS, LABELS)
+    many = " ".join(f"other{k}" for k in range(300))  # more than there are pairs of in the square
+    model = SentimentClassifier(min_df=1, char_min=2, char_max=3).fit([*TEXTS, many], [*LABELS, LABELS[0]])
     model.save_prepared(tmp_path)
+    assert (tmp_path / "words" / "weights.npy").exists() == (request.param == "columns")
     return tmp_path, model
 
 
@@ -235,9 +238,14 @@ def test_files_of_another_model_are_refused(mapped, name):
         copy.deepcopy(model).open_prepared(folder)
 
 
-def test_a_dictionary_that_an_earlier_version_compiled_is_compiled_with_a_warning(mapped, caplog):
+@pytest.mark.parametrize("name", ["square", "sizes"])
+def test_a_dictionary_that_an_earlier_version_compiled_is_compiled_with_a_warning(mapped, caplog, name):
     folder, model = mapped
-    (folder / "words" / "square.npy").unlink()
+    path = folder / "words" / f"{name}.npy"
+    if name == "sizes":
+        np.save(path, np.load(path)[:-1])
+    else:
+        path.unlink()
     opened = copy.deepcopy(model).open_prepared(folder)
     assert "compiled now" in caplog.text
     assert (opened.predict_proba(TEXTS) == model.predict_proba(TEXTS)).all()
