@@ -12,7 +12,8 @@ cache:
    integer keys. A filter of bits that fits the cache drops most of those that are no term; the others are looked up in one
    table, asked for ahead of time. Where there is one score, that table holds the terms' values too (`text.weighing`), and a
    term costs one line of memory instead of two.
-4. `_count_distinct`, then sums over the distinct terms: 1 + log(count), weights, length.
+4. `_tell_apart`: the distinct terms, and which of them are repeated. Sums over all as if they stood there once, and over the
+   repeated ones what 1 + log(count) adds to that.
 
 Where the processor can, passes 2 to 4 take eight or sixteen tokens or terms at a time (`text.vectors`); the loops here say
 what they do, and do it elsewhere.
@@ -61,8 +62,9 @@ from sentiment_core.text.vectors import (
     put_known,
     put_places,
     put_square,
+    read_slots,
     recall8,
-    settle,
+    write_slots,
 )
 
 U8 = npt.NDArray[np.uint8]
@@ -155,11 +157,14 @@ class Scratch(NamedTuple):
     ids: I32
     keys: U64
     hits: I32
+    left: I32
     distinct: I32
-    counts: I32
-    places: I32
+    lasts: I32
     again: I32
-    slots: I32
+    n_more: I32
+    repeated: I32
+    counts: I32
+    slots: U32
     buffer: U8
     points: U32
     tail: U8
@@ -190,11 +195,14 @@ def scratch(longest: int, n_lengths: int = 0) -> Scratch:
         ids=np.empty(n_tokens, np.int32),
         keys=np.empty(2 * longest + 8, np.uint64),
         hits=np.empty(n_tokens, np.int32),
+        left=np.empty(n_tokens, np.int32),
         distinct=np.empty(n_tokens, np.int32),
-        counts=np.empty(n_tokens, np.int32),
-        places=np.empty(n_tokens, np.int32),
+        lasts=np.empty(n_tokens, np.int32),
         again=np.empty(n_tokens, np.int32),
-        slots=np.empty(slots, np.int32),
+        n_more=np.zeros(n_tokens, np.int32),  # and zeros again after each round
+        repeated=np.empty(n_tokens, np.int32),
+        counts=np.empty(n_tokens, np.int32),
+        slots=np.empty(slots, np.uint32),
         buffer=np.zeros(3 * longest + SLACK, np.uint8),
         points=np.empty(2 * longest + SLACK, np.uint32),
         tail=np.zeros(64, np.uint8),
@@ -951,48 +959,98 @@ def find_place(terms: U64, n_ahead: int, h: Any, shift: Any) -> int:  # pragma: 
 
 
 @compiled(is_inlined=True)
-def _count_distinct(n_hits: int, s: Scratch) -> int:  # pragma: no cover
-    """The distinct columns among the hits, and how often each stands there; returns how many. Uses up the hits.
+def _settle(
+    hits: I32, n_hits: int, factor: Any, left: I32, s: Scratch, n_distinct: int, wants_lasts: bool
+) -> tuple[int, int, int]:  # pragma: no cover
+    """A round of telling distinct columns apart: all hits write into a slot that their column names; then all read it.
 
-    In rounds. All hits write their number into a slot that their column names; then all read it. Who reads a number whose
-    column is its own has met its last repeat, or itself; who reads another column has lost its slot and goes on to the
-    next round, where slots are named otherwise. Writing first and reading afterwards, nothing waits for a store, which a
-    table that is filled one by one does at every hit, and no slot need be cleared.
+    A hit writes its number, and what the slot does not say of its column's hash (a column and its hash are one to one). Who
+    reads its own column and number has met its last repeat, or itself, and is distinct; who reads its own column and another
+    number is a repeat, and that number goes to `s.again`; who reads another column has lost its slot and is left for the next
+    round, where slots are named otherwise. Writing first and reading afterwards, nothing waits for a store, which a table that
+    is filled one by one does at every hit, and no slot need be cleared.
+
+    Appends to `s.distinct`, and the hits' numbers to `s.lasts` where they are wanted. Returns how many are distinct by now, and
+    how many are met again and left in this round.
     """
-    hits, slots, distinct, counts, places, again = s.hits, s.slots, s.distinct, s.counts, s.places, s.again
+    slots, distinct, again = s.slots, s.distinct, s.again
+    bits = 6
+    while 1 << bits < 4 * n_hits:
+        bits += 1
+    n_again = n_left = 0
+    if CAN_SELECT:
+        for k in range(0, n_hits, 16):
+            write_slots(hits, k, n_hits, slots, factor, np.uint64(bits))
+        for k in range(0, n_hits, 16):
+            found = read_slots(
+                hits, k, n_hits, slots, factor, np.uint64(bits), distinct, n_distinct, again, n_again, left, n_left
+            )
+            if wants_lasts:
+                _places(found[0], k, s.lasts, n_distinct)
+            n_distinct, n_again, n_left = n_distinct + n_bits(found[0]), n_again + found[1], n_left + found[2]
+        return n_distinct, n_again, n_left
+    shift = np.uint64(32 - bits)
+    rest = (_ONE << shift) - _ONE
+    for k in range(n_hits):
+        h = np.uint64(hits[k]) * factor & _LOW
+        slots[h >> shift] = (h & rest) << np.uint64(bits) | np.uint64(k)
+    for k in range(n_hits):
+        h = np.uint64(hits[k]) * factor & _LOW
+        last = np.int64(np.uint64(slots[h >> shift]) ^ (h & rest) << np.uint64(bits))  # never before k where it is a number
+        is_same = np.int64(last >> bits == 0)
+        is_last = np.int64(last == k)
+        distinct[n_distinct] = hits[k]
+        s.lasts[n_distinct] = k
+        n_distinct += is_last
+        again[n_again] = last
+        n_again += is_same - is_last
+        left[n_left] = hits[k]
+        n_left += 1 - is_same
+    return n_distinct, n_again, n_left
+
+
+@compiled(is_inlined=True)
+def _tell_apart(n_hits: int, s: Scratch, wants_repeated: bool) -> tuple[int, int]:  # pragma: no cover
+    """The distinct columns among the hits, and if wanted those that are repeated and how often each stands there.
+
+    Returns how many each are. Uses up the hits.
+    """
+    hits, left, again, n_more = s.hits, s.left, s.again, s.n_more
+    repeated, counts = s.repeated, s.counts
+    n_distinct = n_repeated = 0
+    factor = _GOLD >> _32
+    while n_hits:
+        n_distinct, n_again, n_left = _settle(hits, n_hits, factor, left, s, n_distinct, False)
+        before = n_repeated
+        for k in range(n_again if wants_repeated else 0):
+            repeated[n_repeated] = again[k]
+            n_repeated += np.int64(n_more[again[k]] == 0)
+            n_more[again[k]] += 1
+        for k in range(before, n_repeated):
+            last = repeated[k]
+            repeated[k], counts[k] = hits[last], n_more[last] + 1
+            n_more[last] = 0
+        hits, left, n_hits = left, hits, n_left
+        factor = (factor * _MIX1 & _LOW) | _ONE
+    return n_distinct, n_repeated
+
+
+@compiled(is_inlined=True)
+def _count_distinct(n_hits: int, s: Scratch) -> int:  # pragma: no cover
+    """The distinct columns among the hits, and how often each stands there; returns how many. Uses up the hits."""
+    hits, left, again, n_more = s.hits, s.left, s.again, s.n_more
+    lasts, counts = s.lasts, s.counts
     n_distinct = 0
     factor = _GOLD >> _32
     while n_hits:
-        bits = 6
-        while 1 << bits < 4 * n_hits:
-            bits += 1
-        shift = np.uint64(32 - bits)
-        for k in range(n_hits):
-            slots[(np.uint64(hits[k]) * factor & _LOW) >> shift] = k
         before = n_distinct
-        n_again = n_left = 0
-        if CAN_SELECT:
-            for k in range(0, n_hits, 16):
-                found = settle(hits, k, n_hits, slots, factor, shift, distinct, n_distinct, places, again, n_again, n_left)
-                n_distinct, n_again, n_left = n_distinct + found[0], n_again + found[1], n_left + found[2]
-        else:
-            for k in range(n_hits):
-                column = hits[k]
-                last = slots[(np.uint64(column) * factor & _LOW) >> shift]  # never before k
-                is_same = np.int64(hits[last] == column)
-                is_last = np.int64(last == k)
-                distinct[n_distinct] = column
-                places[k] = n_distinct
-                n_distinct += is_last
-                again[n_again] = last
-                n_again += is_same - is_last
-                hits[n_left] = column
-                n_left += 1 - is_same
-        for k in range(before, n_distinct):
-            counts[k] = 1
+        n_distinct, n_again, n_left = _settle(hits, n_hits, factor, left, s, n_distinct, True)
         for k in range(n_again):
-            counts[places[again[k]]] += 1
-        n_hits = n_left
+            n_more[again[k]] += 1
+        for k in range(before, n_distinct):
+            counts[k] = n_more[lasts[k]] + 1
+            n_more[lasts[k]] = 0
+        hits, left, n_hits = left, hits, n_left
         factor = (factor * _MIX1 & _LOW) | _ONE
     return n_distinct
 
@@ -1017,19 +1075,24 @@ def score_texts(
         tallies: N_TALLIES for each text, one after another, filled.
     """
     n_classes = scores.shape[1]
-    distinct, counts = s.distinct, s.counts
+    distinct, repeated, counts = s.distinct, s.repeated, s.counts
     width = 2 * n_classes
     for row in range(len(offsets) - 1):
         n_tokens = read_tokens(data, offsets[row], offsets[row + 1], dictionary, characters, s, None)
         _copy(s.tally, 0, tallies, row * N_TALLIES, N_TALLIES)
-        n_distinct = _count_distinct(_find_terms(n_tokens, dictionary, weights, width, s), s)
+        n_hits = _find_terms(n_tokens, dictionary, weights, width, s)
+        n_distinct, n_repeated = _tell_apart(n_hits, s, not is_binary)
         for c in range(n_classes):
             total = length = 0.0
             for k in range(n_distinct):
-                value = 1.0 if is_binary else _TF[counts[k]] if counts[k] < len(_TF) else 1.0 + np.log(counts[k])
                 at = np.int64(distinct[k]) * width + 2 * c
-                length += value * value * weights[at]
-                total += value * weights[at + 1]
+                length += weights[at]
+                total += weights[at + 1]
+            for k in range(n_repeated):
+                value = _TF[counts[k]] if counts[k] < len(_TF) else 1.0 + np.log(counts[k])
+                at = np.int64(repeated[k]) * width + 2 * c
+                length += (value * value - 1.0) * weights[at]
+                total += (value - 1.0) * weights[at + 1]
             scores[row, c] = total / np.sqrt(length) if length > 0 else 0.0
 
 

@@ -80,6 +80,13 @@ class _Code:
         begin = self.builder.bitcast(begin, _I8.as_pointer())
         return self.builder.call(call, [ir.Constant(kind, None), begin, places, chosen, ir.Constant(_I32, scale)])
 
+    def scatter(self, values: Any, begin: Any, places: Any, chosen: Any) -> None:
+        """The chosen of sixteen int32 to places behind an address; of several for one place the last stays."""
+        arguments = [_I8.as_pointer(), chosen.type, _NARROW, _NARROW, _I32]
+        call = self._function("llvm.x86.avx512.mask.scatter.dpi.512", ir.VoidType(), arguments)
+        begin = self.builder.bitcast(begin, _I8.as_pointer())
+        self.builder.call(call, [begin, chosen, places, values, ir.Constant(_I32, 4)])
+
     def pairs(self, addresses: list[Any]) -> tuple[Any, Any]:
         """The two integers of 64 bits behind each of eight addresses: the first of all, and the second of all.
 
@@ -96,10 +103,10 @@ class _Code:
         n = 2 * left.type.count
         return self.builder.shuffle_vector(left, right, ir.Constant(ir.VectorType(_I32, n), list(range(n))))
 
-    def together(self, values: Any, chosen: Any, way: str = "compress") -> Any:
-        """The chosen elements of a vector, moved to its beginning; or its first ones to the chosen places (`expand`)."""
+    def together(self, values: Any, chosen: Any) -> Any:
+        """The chosen elements of a vector, moved to its beginning."""
         kind = values.type
-        name = f"llvm.x86.avx512.mask.{way}.v{kind.count}i{kind.element.width}"
+        name = f"llvm.x86.avx512.mask.compress.v{kind.count}i{kind.element.width}"
         return self.builder.call(self._function(name, kind, [kind, kind, chosen.type]), [values, ir.Constant(kind, None), chosen])
 
     def put(self, values: Any, chosen: Any, array: int, index: Any) -> Any:
@@ -211,33 +218,53 @@ def put_known(
     return _i64(ids, index, _i64, _i64, _u64, _u64, _u64, _u64, bits, out, at), code
 
 
+def _slots(c: _Code) -> tuple[Any, Any, Any, Any, Any]:
+    """Of sixteen hits: columns, numbers, which there are, slots, and a value for the slot less the number; see `write_slots`."""
+    b, bits = c.builder, c.all(c.number(5), _NARROW)
+    columns = c.load(0, c.number(1), _NARROW)
+    own = b.add(c.all(c.number(1), _NARROW), ir.Constant(_NARROW, list(range(16))))
+    is_there = b.icmp_unsigned("<", own, c.all(c.number(2), _NARROW))
+    h = b.mul(columns, c.all(c.number(4), _NARROW))
+    return columns, own, is_there, b.lshr(h, b.sub(c.all(32, _NARROW), bits)), b.shl(h, bits)
+
+
 @intrinsic
-def settle(
-    _typing: Any, hits: Any, index: Any, _n_hits: Any, slots: Any, _factor: Any, _shift: Any, distinct: Any, n_distinct: Any,
-    places: Any, again: Any, n_again: Any, _n_left: Any,
+def write_slots(_typing: Any, hits: Any, index: Any, _n_hits: Any, slots: Any, _factor: Any, _bits: Any) -> Any:
+    """Sixteen turns of the first loop of `kernel._settle`."""
+
+    def code(*given: Any) -> Any:
+        c = _Code(*given)
+        _, own, is_there, slot, rest = _slots(c)
+        c.scatter(c.builder.or_(rest, own), c.array(3), slot, is_there)
+        return c.context.get_dummy_value()
+
+    return types.void(hits, index, _i64, slots, _u64, _u64), code
+
+
+@intrinsic
+def read_slots(
+    _typing: Any, hits: Any, index: Any, _n_hits: Any, slots: Any, _factor: Any, _bits: Any, distinct: Any, n_distinct: Any,
+    again: Any, n_again: Any, left: Any, _n_left: Any,
 ) -> Any:  # fmt: skip
-    """Sixteen turns of the second loop of `kernel._count_distinct`; how many were distinct, were met again, and are left."""
+    """Sixteen turns of the second loop of `kernel._settle`; which are distinct (as bits), how many were met again, and are left."""
 
     def code(*given: Any) -> Any:
         c = _Code(*given)
         b = c.builder
-        numbers = ir.Constant(_NARROW, list(range(16)))
-        columns = c.load(0, c.number(1), _NARROW)
-        own = b.add(c.all(c.number(1), _NARROW), numbers)
-        is_there = b.icmp_unsigned("<", own, c.all(c.number(2), _NARROW))
-        slot = b.lshr(b.mul(columns, c.all(c.number(4), _NARROW)), c.all(c.number(5), _NARROW))
-        last = c.gather(c.array(3), slot, 4, is_there)
-        is_same = b.and_(is_there, b.icmp_unsigned("==", c.gather(c.array(0), last, 4, is_there), columns))
+        columns, own, is_there, slot, rest = _slots(c)
+        last = b.xor(c.gather(c.array(3), slot, 4, is_there), rest)
+        n_slots = b.shl(c.all(1, _NARROW), c.all(c.number(5), _NARROW))
+        is_same = b.and_(is_there, b.icmp_unsigned("<", last, n_slots))
         is_last = b.and_(is_there, b.icmp_unsigned("==", last, own))
-        c.store(b.add(c.together(numbers, is_last, "expand"), c.all(c.number(7), _NARROW)), 8, c.number(1))
+        c.put(columns, is_last, 6, c.number(7))
         return c.result([
-            c.put(columns, is_last, 6, c.number(7)),
-            c.put(last, b.and_(is_same, b.not_(is_last)), 9, c.number(10)),
-            c.put(columns, b.and_(is_there, b.not_(is_same)), 0, c.number(11)),
+            c.bits(is_last),
+            c.put(last, b.and_(is_same, b.not_(is_last)), 8, c.number(9)),
+            c.put(columns, b.and_(is_there, b.not_(is_same)), 10, c.number(11)),
         ])  # fmt: skip
 
-    counts = types.UniTuple(_i64, 3)
-    return counts(hits, index, _i64, slots, _u64, _u64, distinct, n_distinct, places, again, n_again, _i64), code
+    counts = types.Tuple([_u64, _i64, _i64])
+    return counts(hits, index, _i64, slots, _u64, _u64, distinct, n_distinct, again, n_again, left, _i64), code
 
 
 @intrinsic

@@ -51,6 +51,7 @@ def weigh(dictionary: Dictionary, weights: F64) -> tuple[Dictionary, F64]:
     sizes, square = dictionary.sizes.copy(), dictionary.square.copy()
     n_unigrams = int(sizes[N_UNIGRAMS])
     pairs = np.flatnonzero(square)
+    pairs = pairs[np.argsort(square[pairs])]  # the most frequent together, as training orders columns
     ahead = np.concatenate([weights[:n_unigrams], weights[square[pairs] - 1]])
     square[pairs] = n_unigrams + 1 + np.arange(len(pairs))
     sizes[N_AHEAD] = n_ahead = _ENTRIES * (len(ahead) // _ENTRIES + 1)
