@@ -379,6 +379,7 @@ class Browser:
 
     def ask(self, expression):
         answer = self("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in answer, f"{expression}: {answer['result'].get('description')}"
         return answer["result"].get("value")
 
     def wait(self, expression, timeout_s=40):
