@@ -104,6 +104,7 @@ class Drift:
     most_left_out: float
     warn_p: float
     warn_evidence: float
+    ramp_stake: float
     lasting_share: float
     baseline_nights: int
     season_nights: int

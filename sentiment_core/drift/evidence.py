@@ -21,16 +21,11 @@ from scipy import special
 F64 = npt.NDArray[np.float64]
 WINDOWS = (1, 2, 3, 5, 8)
 """Over how many of the last nights evidence is gathered. Longer ones would see how the reference lies beside this season's products."""
-RAMPS = {10: 1.0, 15: 66.0}
-"""Over how many of the last nights a drift that grows by the same part every night is looked for, and the stake on it. How the
-reference lies is the same in all of them, so that a ramp stands out from it, while to the windows it looks like drift: at
-equal stakes they use up what quiet nights allow. Of 448 ramps of books that began with the first night, on 16 divisions of
-films, .960 were seen by the fifteenth with this stake and a limit of 200, .904 with equal ones and 100; of 6,080 quiet nights,
-the first 19 of a version, .0113 warned against .0081; over years nothing changes. Ramps of 6 and 20 nights add nothing."""
-_PROFILES = (
-    *((np.ones(length), 1.0) for length in WINDOWS),
-    *((np.arange(1.0, length + 1) / length, stake) for length, stake in RAMPS.items()),
-)
+RAMPS = (10, 15)
+"""Over how many of the last nights a drift that grows by the same part every night is looked for. How the reference lies is the
+same in all of them, so that a ramp stands out from it, while to the windows it looks like drift: at equal stakes they use up
+what quiet nights allow, and so the policy has one for the longest ramp. Ramps of 6 and 20 nights add nothing."""
+_PROFILES = (*(np.ones(length) for length in WINDOWS), *(np.arange(1.0, length + 1) / length for length in RAMPS))
 # Squared size of a shift as a share of one review's variance, all axes together: a twentieth to a half of another domain.
 _SIZES = (0.005, 0.02, 0.08, 0.3)
 
@@ -54,14 +49,16 @@ class Scale:
     """Variance of one review."""
 
 
-def evidence(together: Sequence[Residual], joint: Scale, columns: Sequence[Residual], single: Scale) -> float:
+def evidence(
+    together: Sequence[Residual], joint: Scale, columns: Sequence[Residual], single: Scale, *, ramp_stake: float
+) -> float:
     """Log of the e-detector's value for tonight, the last of the nights.
 
-    Half of every stake is on all axes together, half on the columns, each alone. Nights before the first are not there: a shape
-    that is longer than the nights are many is not looked for.
+    The stake on every shape is 1, that on the longest ramp `ramp_stake`; half of each is on all axes together, half on the
+    columns, each alone. Nights before the first are not there: a shape that is longer than the nights are many is not looked for.
     """
     parts = []
-    for profile, stake in _PROFILES:
+    for profile, stake in zip(_PROFILES, (*(1.0 for _ in _PROFILES[1:]), ramp_stake), strict=True):
         length = len(profile)
         if length <= len(together):
             all_axes = _logmeanexp(_bets(together[-length:], profile, joint, len(joint.total)).sum(axis=1))

@@ -172,7 +172,8 @@ def _measure(asked: Asked) -> dict[str, Any]:
     mood = _said(reference).mood(rows, spread)
     odd = find_oddities(reference, rows, limits)
     plausible = rows.filter(pa.array(odd.is_plausible))
-    value = evidence(asked.residuals(together), together.scale, asked.residuals(columns), columns.scale)
+    nights, alone = asked.residuals(together), asked.residuals(columns)
+    value = evidence(nights, together.scale, alone, columns.scale, ramp_stake=limits.ramp_stake)
     estimate = _estimate(asked, plausible, mood) if len(plausible) else None
     return {
         "columns": moved,
