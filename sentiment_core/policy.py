@@ -7,7 +7,7 @@ No defaults here: the reviewed file is the only place where a number stands.
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from sentiment_core.errors import Permanent
 
@@ -99,17 +99,26 @@ class Drift:
     topics: int
     lens_words: int
     min_reference: int
+    most_missing: float
+    column_cut: float
     heavy_tail: float
     unnamed_tail: float
+    least_named: float
     most_left_out: float
     warn_p: float
     warn_evidence: float
+    evidence_nights: tuple[int, ...]
+    evidence_ramps: tuple[int, ...]
     ramp_stake: float
+    evidence_sizes: tuple[float, ...]
+    evidence_days: int
     lasting_share: float
     baseline_nights: int
     season_nights: int
     season_lag: int
     season_days: int
+    season_sizes: tuple[float, ...]
+    season_volume: float
     retrain_p: float
     retrain_nights: int
     of_nights: int
@@ -119,11 +128,21 @@ class Drift:
     min_fall: float
     fall_sigmas: float
     fall_factor: float
+    fall_chance_sigmas: float
+    doubt_sigmas: float
+    mood_sigmas: float
+    least_mood_gap: float
     labelled_p: float
     labelled_nights: int
     retrain_labels: int
     cooldown_nights: int
+    told_effect: float
     quarantine_share: float
+    quarantine_rows: int
+    copies_searched: int
+    copy_likeness: float
+    copy_words: int
+    copy_times: int
     gibberish_sigmas: float
     gibberish_strange_share: float
 
@@ -222,6 +241,7 @@ def read_policy(path: Path) -> Policy:
     if policy.drift.mode not in DRIFT_MODES:
         expected = " or ".join(map(repr, DRIFT_MODES))
         raise Permanent(f"key drift.mode in {path}", expected=expected, found=repr(policy.drift.mode), remedy="correct it")
+    _check_nights(policy.drift, path)
     for name, days in vars(policy.retention).items():
         if not 0 <= days <= _MAX_DAYS:
             raise Permanent(
@@ -248,7 +268,24 @@ def _build(cls: type[Any], values: dict[str, Any], path: Path, prefix: str) -> A
     return cls(**built)
 
 
+def _check_nights(drift: Drift, path: Path) -> None:
+    """Lists of nights and sizes that nothing could be computed with are refused here, and not in the middle of a night."""
+    for name in ("evidence_nights", "evidence_ramps", "evidence_sizes", "season_sizes"):
+        values = getattr(drift, name)
+        if name.endswith("sizes"):
+            expected, is_good = "numbers of at least 0", all(0 <= value < float("inf") for value in values)
+        else:
+            expected, is_good = "whole numbers of at least 1, each once", min(values) >= 1 and len(set(values)) == len(values)
+        if not is_good:
+            raise Permanent(f"key drift.{name} in {path}", expected=expected, found=str(list(values)), remedy="correct it")
+
+
 def _convert(kind: Any, value: Any, path: Path, name: str) -> Any:
+    if get_origin(kind) is tuple:
+        if type(value) is list and value:
+            return tuple(_convert(get_args(kind)[0], item, path, name) for item in value)
+        expected = f"a list of values of type {get_args(kind)[0].__name__}, at least one"
+        raise Permanent(f"key {name} in {path}", expected=expected, found=repr(value), remedy="correct it")
     if kind not in (int, float, bool, str):
         if isinstance(value, dict):
             return _build(kind, value, path, f"{name}.")

@@ -18,18 +18,13 @@ from sklearn.isotonic import IsotonicRegression
 
 from sentiment_core.drift.history import Labels, PastNight
 from sentiment_core.drift.reference import Reference, components, group_numbers
+from sentiment_core.policy import Drift
 
 Floats = npt.NDArray[np.float64]
 Variation = tuple[Floats, Floats]
 """Variance within and between products."""
-_SIGMAS = 3.0
-"""Standard errors from which the mood counts as moved."""
-_CHANCE_SIGMAS = 2.0
-"""Standard errors of a fall that are put down to chance."""
 _CERTAIN = 1e-4
 """No accuracy is taken to be nearer to 0 or 1, or better known, than this."""
-_LEAST_GAP = 0.2
-"""A model whose labels tell the moods apart by less says nothing of the mood."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,16 +60,13 @@ class Mood:
     sigma: float
     reference: float
     """The reference's, by its labels."""
+    has_moved: bool
+    """By more than chance explains."""
 
     @property
     def shift(self) -> float:
         """By how much it has moved."""
         return self.share - self.reference
-
-    @property
-    def has_moved(self) -> bool:
-        """By more than three standard errors."""
-        return abs(self.shift) > _SIGMAS * self.sigma
 
 
 class Rightness:
@@ -108,7 +100,7 @@ class Rightness:
                 weighted += weight * (labels.n_right / labels.n - statistics.expected)
         return Lesson(mean=weighted / precision, variance=1 / precision)
 
-    def expect(self, rows: pa.Table, spread: float, mood: Mood | None, lesson: Lesson, *, fall_factor: float) -> Estimate:
+    def expect(self, rows: pa.Table, spread: float, mood: Mood | None, lesson: Lesson, limits: Drift) -> Estimate:
         """The accuracy to expect of a night.
 
         Args:
@@ -116,7 +108,7 @@ class Rightness:
             spread: sum of the squared shares of products among them.
             lesson: what labels of earlier nights have shown.
             mood: the night's, where it has moved: what positive and negative reviews come to is weighed by it.
-            fall_factor: by how much more accuracy falls than confidence does, where the fall is no chance.
+            limits: what of a fall is put down to chance, and by how much more accuracy falls than confidence does.
         """
         rightness = np.asarray(self._map.predict(_confidence(rows)))
         n, mean = len(rows), float(rightness.mean())
@@ -124,9 +116,9 @@ class Rightness:
         if mood is not None and mood.has_moved:
             before = mood.share * self._by_mood[0] + (1 - mood.share) * self._by_mood[1]
         fall_sigma = self._sigma(self._chance, n, spread)
-        beyond = max(0.0, before - mean - _CHANCE_SIGMAS * fall_sigma)
+        beyond = max(0.0, before - mean - limits.fall_chance_sigmas * fall_sigma)
         labels = float((rightness * (1 - rightness)).mean()) / n
-        expected = max(0.0, mean - (fall_factor - 1) * beyond)
+        expected = max(0.0, mean - (limits.fall_factor - 1) * beyond)
         return Estimate(
             accuracy=min(1.0, max(0.0, expected + lesson.mean)),
             sigma=float(np.sqrt(labels + lesson.variance)),
@@ -160,10 +152,13 @@ def _chance(variation: Variation, n: int, spread: float) -> float:
 class Said:
     """How the model's labels tell positive reviews from others, learnt from the reference."""
 
-    def __init__(self, reference: Reference) -> None:
+    def __init__(self, reference: Reference, limits: Drift) -> None:
         """Count hits and slips, and how far chance moves the share it calls positive."""
         labels, true = (_is_positive(reference.rows, name) for name in ("label", "true_label"))
-        self.is_usable = bool(true.any() and not true.all() and labels[true].mean() - labels[~true].mean() >= _LEAST_GAP)
+        self.is_usable = bool(
+            true.any() and not true.all() and labels[true].mean() - labels[~true].mean() >= limits.least_mood_gap
+        )
+        self._sigmas = limits.mood_sigmas
         if self.is_usable:
             self._hits, self._slips, self._share = float(labels[true].mean()), float(labels[~true].mean()), float(true.mean())
             self._variation = components(labels[:, np.newaxis].astype(np.float64), group_numbers(reference.rows))
@@ -179,7 +174,8 @@ class Said:
         gap = self._hits - self._slips
         share = min(1.0, max(0.0, (float(_is_positive(rows, "label").mean()) - self._slips) / gap))
         sigma = float(np.sqrt(self._known + _chance(self._variation, len(rows), spread))) / gap
-        return Mood(share=share, sigma=sigma, reference=self._share)
+        has_moved = abs(share - self._share) > self._sigmas * sigma
+        return Mood(share=share, sigma=sigma, reference=self._share, has_moved=has_moved)
 
 
 def _is_positive(rows: pa.Table, name: str) -> npt.NDArray[np.bool_]:

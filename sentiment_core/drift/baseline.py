@@ -23,8 +23,6 @@ Past = Sequence[tuple[date, int, F64, F64]]
 """Of every quiet night: date, reviews, the variance of chance on every axis, and its place there."""
 _WEEK = 7
 _NEXT_TO_NONE = 1e-12
-# How large weekday and volume may be, in units of the variance of one review; the likelihood chooses.
-_SIZES = (0.0, 0.0003, 0.001, 0.003, 0.01)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,21 +76,21 @@ def learn(prior: F64, past: Past, *, on: date | None, n: int, limits: Drift) -> 
     lasting = limits.lasting_share * prior
     if not past or on is None:
         return Baseline(mean=np.zeros(len(prior)), variance=prior, lasting=prior + lasting)
-    taught = _Taught.of(past)
+    taught = _Taught.of(past, limits)
     # A few nights teach how the reference lies; weekdays, volume and excess take more.
     has_seasons = len(past) >= limits.season_nights
-    sizes = _SIZES if has_seasons else _SIZES[:1]
+    sizes = limits.season_sizes if has_seasons else (0.0,)
     choices = [taught.fit(_variances(prior + lasting, weekday, volume)) for weekday in sizes for volume in sizes]
     best = max(choices, key=lambda fit: fit.evidence)
-    asked = _describe(on, float(np.log(max(n, 1)) - taught.mean_volume))
+    asked = _describe(on, float(np.log(max(n, 1)) - taught.mean_volume), limits)
     mean, variance = best.weights @ asked, np.einsum("i,aij,j->a", asked, best.covariance, asked)
     return Baseline(
         mean=mean, variance=variance, lasting=variance, excess=taught.excess(best) if has_seasons else 1.0, n_nights=len(past)
     )
 
 
-def _describe(day: date, volume: float) -> F64:
-    return np.concatenate([[1.0], np.eye(_WEEK)[day.weekday()], [np.clip(volume, -3, 3)]])
+def _describe(day: date, volume: float, limits: Drift) -> F64:
+    return np.concatenate([[1.0], np.eye(_WEEK)[day.weekday()], [np.clip(volume, -limits.season_volume, limits.season_volume)]])
 
 
 def _variances(prior: F64, weekday: float, volume: float) -> F64:
@@ -128,13 +126,13 @@ class _Taught:
     weighted: F64
 
     @classmethod
-    def of(cls, past: Past) -> "_Taught":
+    def of(cls, past: Past, limits: Drift) -> "_Taught":
         places = np.stack([place for *_, place in past])
         # A night's chance is 1/n + between * spread: the nights share the axes' parts.
         noise = np.stack([chance for _, _, chance, _ in past])
         volumes = np.log([max(n, 1) for _, n, _, _ in past])
         mean_volume = float(volumes.mean())
-        design = np.stack([_describe(day, volume - mean_volume) for (day, *_), volume in zip(past, volumes, strict=True)])
+        design = np.stack([_describe(day, volume - mean_volume, limits) for (day, *_), volume in zip(past, volumes, strict=True)])
         pairs = (design[:, :, np.newaxis] * design[:, np.newaxis]).reshape(len(design), -1)
         n_parts = design.shape[1]
         return cls(

@@ -17,8 +17,6 @@ ESTIMATED_FALL, LABELLED_FALL = "estimated_fall", "labelled_fall"
 GIBBERISH, COPIES = "gibberish", "copies"
 COLUMN = "column: "
 """Checks of single columns are named so; they show what moved and decide nothing."""
-_FEWEST_ODD = 10
-"""A night with fewer gibberish rows or copies than this beyond the share allowed is not held for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +108,7 @@ def _of_harm(measured: Measurement, limits: Drift) -> list[Check]:
 
 
 def _of_rows(measured: Measurement, limits: Drift) -> list[Check]:
-    limit = limits.quarantine_share + _FEWEST_ODD / max(measured.n_compared, 1)
+    limit = limits.quarantine_share + limits.quarantine_rows / max(measured.n_compared, 1)
     return [
         Check(
             name=name,
@@ -127,7 +125,8 @@ def _of_rows(measured: Measurement, limits: Drift) -> list[Check]:
 
 
 def _of_columns(measured: Measurement, limits: Drift) -> list[Check]:
-    limit = float(stats.norm.isf(limits.warn_p / (4 * max(len(measured.columns), 1))))
+    # Two-sided, corrected for the columns, and once more for the test of all together.
+    limit = float(stats.norm.isf(limits.warn_p / (2 * 2 * max(len(measured.columns), 1))))
     return [
         Check(
             name=COLUMN + column.name,

@@ -18,16 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from sentiment_core.policy import Drift
+
 F64 = npt.NDArray[np.float64]
-WINDOWS = (1, 2, 3, 5, 8)
-"""Over how many of the last nights evidence is gathered. Longer ones would see how the reference lies beside this season's products."""
-RAMPS = (10, 15)
-"""Over how many of the last nights a drift that grows by the same part every night is looked for. How the reference lies is the
-same in all of them, so that a ramp stands out from it, while to the windows it looks like drift: at equal stakes they use up
-what quiet nights allow, and so the policy has one for the longest ramp. Ramps of 6 and 20 nights add nothing."""
-_PROFILES = (*(np.ones(length) for length in WINDOWS), *(np.arange(1.0, length + 1) / length for length in RAMPS))
-# Squared size of a shift as a share of one review's variance, all axes together: a twentieth to a half of another domain.
-_SIZES = (0.005, 0.02, 0.08, 0.3)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,26 +42,44 @@ class Scale:
     """Variance of one review."""
 
 
-def evidence(
-    together: Sequence[Residual], joint: Scale, columns: Sequence[Residual], single: Scale, *, ramp_stake: float
-) -> float:
+def longest(limits: Drift) -> int:
+    """Nights of the longest shape that is looked for."""
+    return max(*limits.evidence_nights, *limits.evidence_ramps)
+
+
+def shapes(limits: Drift) -> list[tuple[F64, float]]:
+    """What is looked for: of every night of a shape the part that is of the last one's shift, and the stake on it.
+
+    Shifts that stay the same come first, then those that grow by the same part every night. How the reference lies is the
+    same in all nights, so that a ramp stands out from it, while to the others it looks like drift: at equal stakes they use
+    up what quiet nights allow, and so the longest ramp has a stake of its own.
+    """
+    steady = [(np.ones(length), 1.0) for length in limits.evidence_nights]
+    ramps = [
+        (np.arange(1.0, length + 1) / length, limits.ramp_stake if length == max(limits.evidence_ramps) else 1.0)
+        for length in limits.evidence_ramps
+    ]
+    return steady + ramps
+
+
+def evidence(together: Sequence[Residual], joint: Scale, columns: Sequence[Residual], single: Scale, limits: Drift) -> float:
     """Log of the e-detector's value for tonight, the last of the nights.
 
-    The stake on every shape is 1, that on the longest ramp `ramp_stake`; half of each is on all axes together, half on the
-    columns, each alone. Nights before the first are not there: a shape that is longer than the nights are many is not looked for.
+    Half of the stake on a shape is on all axes together, half on the columns, each alone. Nights before the first are not
+    there: a shape that is longer than the nights are many is not looked for.
     """
-    parts = []
-    for profile, stake in zip(_PROFILES, (*(1.0 for _ in _PROFILES[1:]), ramp_stake), strict=True):
+    parts, sizes = [], np.array(limits.evidence_sizes)
+    for profile, stake in shapes(limits):
         length = len(profile)
         if length <= len(together):
-            all_axes = _logmeanexp(_bets(together[-length:], profile, joint, len(joint.total)).sum(axis=1))
-            alone = _logmeanexp(_bets(columns[-length:], profile, single, 1))
+            all_axes = _logmeanexp(_bets(together[-length:], profile, joint, sizes / len(joint.total)).sum(axis=1))
+            alone = _logmeanexp(_bets(columns[-length:], profile, single, sizes))
             parts.append(float(np.logaddexp(all_axes, alone) + np.log(stake / 2)))
     return float(special.logsumexp(parts))
 
 
-def _bets(nights: Sequence[Residual], profile: F64, scale: Scale, n_axes: int) -> F64:
-    """Log likelihood ratios of consecutive nights: sizes by axes. A shift of a size is shared by so many axes.
+def _bets(nights: Sequence[Residual], profile: F64, scale: Scale, sizes: F64) -> F64:
+    """Log likelihood ratios of consecutive nights: sizes by axes.
 
     The shift of the last night is estimated by generalised least squares, every night's being its part of the profile.
     """
@@ -79,7 +90,7 @@ def _bets(nights: Sequence[Residual], profile: F64, scale: Scale, n_axes: int) -
     taken = scale.common / (1 + scale.common * precision.sum(axis=0)) * weighted.sum(axis=0)
     variance = 1 / ((profile[:, np.newaxis] * weighted).sum(axis=0) - taken * weighted.sum(axis=0))
     shift = variance * ((weighted * places).sum(axis=0) - taken * (precision * places).sum(axis=0))
-    extra = np.outer(_SIZES, scale.total / n_axes)
+    extra = np.outer(sizes, scale.total)
     return np.asarray(0.5 * (shift**2 * extra / (variance * (variance + extra)) - np.log1p(extra / variance)))
 
 

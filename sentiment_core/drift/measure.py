@@ -20,7 +20,7 @@ from sentiment_core.drift.evidence import evidence
 from sentiment_core.drift.history import History, Labels, Night, Statistics
 from sentiment_core.drift.oddities import find_oddities
 from sentiment_core.drift.places import Asked, Place
-from sentiment_core.drift.reference import F64, MAX_MISSING_SHARE, Reference, complete_rows, group_numbers, missing_share
+from sentiment_core.drift.reference import F64, Reference, complete_rows, group_numbers, missing_share
 from sentiment_core.drift.surprise import Products, Surprise, all_together, column_p, each_alone, either
 from sentiment_core.policy import Drift
 
@@ -91,11 +91,6 @@ class Measurement:
     history: History = field(default_factory=History)
 
     @property
-    def has_doubt(self) -> bool:
-        """Whether the model has grown less sure, by a standard error: of another domain it is, of spam it is not."""
-        return self.estimate is not None and self.estimate.fall > self.estimate.fall_sigma
-
-    @property
     def labelled_accuracy(self) -> float | None:
         """Accuracy on the labels that have arrived."""
         return self.labels.n_right / self.labels.n if self.labels and self.labels.n else None
@@ -116,7 +111,7 @@ def measure(reference: Reference | None, night: Night, *, history: History, limi
             reason if reference is not None else f"The model version has no reference to compare with: {HOW_TO_MAKE_A_REFERENCE}."
         )
         return Measurement(n=night.n, night_date=night.window_date, too_few=reason, labels=labels, history=history)
-    names, left_out = _judged(reference, night.rows)
+    names, left_out = _judged(reference, night.rows, limits)
     rows = complete_rows(night.rows, names)
     if len(rows) < limits.min_reviews or not names:
         reason = f"{_reviews(len(rows))} with a value in every column are too few to judge."
@@ -152,11 +147,11 @@ def _reviews(n: int) -> str:
     return "1 review" if n == 1 else f"{n:,} reviews"
 
 
-def _judged(reference: Reference, rows: pa.Table) -> tuple[tuple[str, ...], dict[str, str]]:
+def _judged(reference: Reference, rows: pa.Table, limits: Drift) -> tuple[tuple[str, ...], dict[str, str]]:
     left_out = dict(reference.left_out)
     for name in reference.names:
         share = missing_share(rows, name)
-        if share > MAX_MISSING_SHARE:
+        if share > limits.most_missing:
             left_out[name] = f"{share:.0%} of its values tonight are missing"
     return tuple(name for name in reference.names if name not in left_out), left_out
 
@@ -169,11 +164,11 @@ def _measure(asked: Asked) -> dict[str, Any]:
     products = Products.of(asked)
     by_column, by_all = each_alone(asked, products, columns), all_together(asked, products, together)
     night = either(by_column, by_all)
-    mood = _said(reference).mood(rows, spread)
+    mood = _said(reference, limits).mood(rows, spread)
     odd = find_oddities(reference, rows, limits)
     plausible = rows.filter(pa.array(odd.is_plausible))
     nights, alone = asked.residuals(together), asked.residuals(columns)
-    value = evidence(nights, together.scale, alone, columns.scale, ramp_stake=limits.ramp_stake)
+    value = evidence(nights, together.scale, alone, columns.scale, limits)
     estimate = _estimate(asked, plausible, mood) if len(plausible) else None
     return {
         "columns": moved,
@@ -197,7 +192,7 @@ def _estimate(asked: Asked, plausible: pa.Table, mood: Mood | None) -> Estimate:
     rightness, limits = _rightness(asked.reference), asked.limits
     taught = quiet_nights(asked.past, asked.night.window_date, limits)
     lesson = rightness.learn(taught)
-    return rightness.expect(plausible, asked.statistics.spread, mood, lesson, fall_factor=limits.fall_factor)
+    return rightness.expect(plausible, asked.statistics.spread, mood, lesson, limits)
 
 
 def _labels_p(reference: Reference, labels: Labels | None, history: History, on: date | None, limits: Drift) -> float | None:
@@ -267,8 +262,8 @@ def _effects(asked: Asked, plausible: pa.Table, mood: Mood | None) -> dict[str, 
 
 
 @lru_cache(maxsize=4)
-def _said(reference: Reference) -> Said:
-    return Said(reference)
+def _said(reference: Reference, limits: Drift) -> Said:
+    return Said(reference, limits)
 
 
 @lru_cache(maxsize=4)

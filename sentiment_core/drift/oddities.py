@@ -17,14 +17,6 @@ from sentiment_core.drift.reference import F64, Reference, has_topics, topics_of
 from sentiment_core.policy import Drift
 
 Bools = npt.NDArray[np.bool_]
-_SEARCHED = 1_000
-"""Rows that are compared with each other, and with all where some are the same: of a fiftieth that is copied 20 are there."""
-_SAME = 0.98
-"""Cosine of two texts among the topics from which one is a copy of the other; of real reviews the nearest reach .95."""
-_LEAST_WORDS = 8
-"""Shorter texts are alike by nature: "good product"."""
-_TIMES = 4
-"""Others, of those searched, that a text has to be alike to."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,7 +36,7 @@ class Oddities:
 
 def find_oddities(reference: Reference, rows: pa.Table, limits: Drift) -> Oddities:
     """Look for rows that nobody would have written; none where the lens has not seen them."""
-    gibberish, copies = _gibberish(reference, rows, limits), _copies(rows)
+    gibberish, copies = _gibberish(reference, rows, limits), _copies(rows, limits)
     known_gibberish, known_copies = _known_shares(reference, limits)
     return Oddities(
         is_gibberish=gibberish,
@@ -57,7 +49,7 @@ def find_oddities(reference: Reference, rows: pa.Table, limits: Drift) -> Odditi
 @lru_cache(maxsize=4)
 def _known_shares(reference: Reference, limits: Drift) -> tuple[float, float]:
     """Of the reference's rows, the shares that look like gibberish and like copies."""
-    return float(_gibberish(reference, reference.rows, limits).mean()), float(_copies(reference.rows).mean())
+    return float(_gibberish(reference, reference.rows, limits).mean()), float(_copies(reference.rows, limits).mean())
 
 
 def _gibberish(reference: Reference, rows: pa.Table, limits: Drift) -> Bools:
@@ -79,22 +71,22 @@ def _surprises(rows: pa.Table) -> tuple[F64, F64]:
     return values, np.maximum(np.asarray(rows["n_words"].to_numpy(zero_copy_only=False), np.float64), 1)
 
 
-def _copies(rows: pa.Table) -> Bools:
-    """The rows that several others equal."""
+def _copies(rows: pa.Table, limits: Drift) -> Bools:
+    """The rows that several others equal: some are compared with each other, and with all where some of those are the same."""
     found = np.zeros(len(rows), np.bool_)
     if not has_topics(rows):
         return found
-    long = np.flatnonzero(np.asarray(rows["n_words"].to_numpy(zero_copy_only=False)) >= _LEAST_WORDS)
-    if len(long) <= _TIMES:
+    long = np.flatnonzero(np.asarray(rows["n_words"].to_numpy(zero_copy_only=False)) >= limits.copy_words)
+    if len(long) <= limits.copy_times:
         return found
     places = topics_of(rows)[long].astype(np.float32)
     places /= np.maximum(np.linalg.norm(places, axis=1, keepdims=True), np.float32(1e-9))
-    searched = places[np.linspace(0, len(long) - 1, min(len(long), _SEARCHED)).astype(np.int64)]
-    if (_n_same(searched, searched) > _TIMES + 1).any():
-        found[long] = _n_same(places, searched) > _TIMES
+    searched = places[np.linspace(0, len(long) - 1, min(len(long), limits.copies_searched)).astype(np.int64)]
+    if (_n_same(searched, searched, limits) > limits.copy_times + 1).any():
+        found[long] = _n_same(places, searched, limits) > limits.copy_times
     return found
 
 
-def _n_same(places: npt.NDArray[np.float32], searched: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+def _n_same(places: npt.NDArray[np.float32], searched: npt.NDArray[np.float32], limits: Drift) -> npt.NDArray[np.int64]:
     parts = np.array_split(places, -(-len(places) // 500))
-    return np.concatenate([np.count_nonzero(part @ searched.T > _SAME, axis=1) for part in parts])
+    return np.concatenate([np.count_nonzero(part @ searched.T > limits.copy_likeness, axis=1) for part in parts])

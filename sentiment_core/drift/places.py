@@ -15,9 +15,6 @@ from sentiment_core.drift.history import History, Night, PastNight, Statistics
 from sentiment_core.drift.reference import F64, Basis, Reference, group_numbers, has_topics
 from sentiment_core.policy import Drift
 
-_LONGEST_GAP = 31
-"""Days back from tonight in which evidence is gathered."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Asked:
@@ -45,7 +42,7 @@ class Asked:
         n_columns = len(reference.names)
         statistics = Statistics(
             n=len(rows),
-            spread=spread_of(reference, rows),
+            spread=spread_of(reference, rows, limits),
             topics=tuple(shift[n_columns:].tolist()) if with_topics else (),
             columns={name: float(shift[reference.names.index(name)]) for name in names},
         )
@@ -96,7 +93,7 @@ class Asked:
     @property
     def heavy_tail(self) -> float:
         """How heavy the tails of one night are: heavier where no product can be told from the others, and so none left out."""
-        return self.limits.heavy_tail if names_products(self.rows) else self.limits.unnamed_tail
+        return self.limits.heavy_tail if names_products(self.rows, self.limits) else self.limits.unnamed_tail
 
     @property
     def recent(self) -> list[Statistics]:
@@ -108,7 +105,7 @@ class Asked:
         on = self.night.window_date
         if on is None:
             return []
-        near = [item for item in self.past if 0 < (on - item.window_date).days <= _LONGEST_GAP]
+        near = [item for item in self.past if 0 < (on - item.window_date).days <= self.limits.evidence_days]
         since = max((place + 1 for place, item in enumerate(near) if item.is_told), default=0)
         return [item.statistics for item in near[since:] if item.statistics is not None]
 
@@ -149,13 +146,13 @@ class Place:
         return max(0.0, float(((shift**2 - self.variance) / self.basis.total).sum()))
 
 
-def spread_of(reference: Reference, rows: pa.Table) -> float:
+def spread_of(reference: Reference, rows: pa.Table, limits: Drift) -> float:
     """Sum of the squared shares of products; rows that do not name them are taken to be as clustered as the reference's."""
     sizes = np.bincount(group_numbers(rows)).astype(np.float64)
     spread = float(np.square(sizes).sum()) / len(rows) ** 2
-    return spread if names_products(rows) else min(1.0, max(spread, reference.group_size / len(rows)))
+    return spread if names_products(rows, limits) else min(1.0, max(spread, reference.group_size / len(rows)))
 
 
-def names_products(rows: pa.Table) -> bool:
-    """Whether at least half of the rows say which product they are of."""
-    return "product_id" in rows.column_names and bool(rows["product_id"].null_count <= len(rows) / 2)
+def names_products(rows: pa.Table, limits: Drift) -> bool:
+    """Whether enough of the rows say which product they are of."""
+    return "product_id" in rows.column_names and bool(len(rows) - rows["product_id"].null_count >= limits.least_named * len(rows))

@@ -21,14 +21,11 @@ from scipy import linalg
 
 from sentiment_core import schema
 from sentiment_core.errors import Permanent
+from sentiment_core.policy import Drift
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
-MAX_MISSING_SHARE = 0.1
-"""A column with more missing values than this is left out; rows that lack a value in a judged column are not compared."""
-# A column is cut at these quantiles of the reference: a handful of extraordinary reviews would outweigh a night.
-_QUANTILES = (0.001, 0.999)
 _TOPICS = schema.TOPICS.name
 _REST = b"sentiment.variation"
 _ARRAYS = ("lows", "highs", "mean", "within", "between")
@@ -90,13 +87,17 @@ class Reference:
         return len(self.rows)
 
     @classmethod
-    def of(cls, rows: pa.Table) -> "Reference":
-        """Compute how rows vary; columns of `schema.REFERENCE` (those of the lens may be missing)."""
-        left_out = {name: reason for name in COLUMNS if (reason := _why_not(rows, name))}
+    def of(cls, rows: pa.Table, limits: Drift) -> "Reference":
+        """Compute how rows vary; columns of `schema.REFERENCE` (those of the lens may be missing).
+
+        Rows that lack a value in a column that can be judged are left out.
+        """
+        left_out = {name: reason for name in COLUMNS if (reason := _why_not(rows, name, limits))}
         names = tuple(name for name in COLUMNS if name not in left_out)
         rows = complete_rows(rows, names)
         columns = np.column_stack([values_of(rows, name) for name in names]) if names else np.zeros((len(rows), 0))
-        lows, highs = np.quantile(columns, _QUANTILES, axis=0) if columns.size else (np.zeros(len(names)),) * 2
+        cuts = (limits.column_cut, 1 - limits.column_cut)
+        lows, highs = np.quantile(columns, cuts, axis=0) if columns.size else (np.zeros(len(names)),) * 2
         values = np.clip(columns, lows, highs)
         if has_topics(rows):
             values = np.hstack([values, topics_of(rows)])
@@ -152,17 +153,18 @@ class Reference:
         is_right = pc.equal(self.rows["label"], self.rows["true_label"])
         return np.asarray(is_right.to_numpy(zero_copy_only=False), np.bool_)
 
-    def split(self, share: float, *, seed: int) -> tuple["Reference", pa.Table]:
+    def split(self, share: float, limits: Drift, *, seed: int) -> tuple["Reference", pa.Table]:
         """The reference of some products, and the rows of the others: quiet nights can be drawn from those.
 
         Args:
             share: of the products that make the reference.
+            limits: section [drift] of the policy.
             seed: which products these are.
         """
         numbers = group_numbers(self.rows)
         groups = np.random.default_rng(seed).permutation(int(numbers.max(initial=-1)) + 1)
         is_in = np.isin(numbers, groups[: round(share * len(groups))])
-        return Reference.of(self.rows.filter(pa.array(is_in))), self.rows.filter(pa.array(~is_in))
+        return Reference.of(self.rows.filter(pa.array(is_in)), limits), self.rows.filter(pa.array(~is_in))
 
     def to_bytes(self) -> bytes:
         """An Arrow IPC file of the rows, with the rest among its metadata."""
@@ -259,9 +261,9 @@ def missing_share(rows: pa.Table, name: str) -> float:
     return float(1 - np.isfinite(values_of(rows, name)).mean())
 
 
-def _why_not(rows: pa.Table, name: str) -> str:
+def _why_not(rows: pa.Table, name: str, limits: Drift) -> str:
     share = missing_share(rows, name)
-    if share > MAX_MISSING_SHARE:
+    if share > limits.most_missing:
         return f"{share:.0%} of its values in the reference are missing"
     values = values_of(rows, name)
     values = values[np.isfinite(values)]

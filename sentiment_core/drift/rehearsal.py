@@ -191,7 +191,7 @@ def quiet_year(
     been seen. Such a reference is half as large and its nights come back to the same products, so that more alarms are
     counted than there would be.
     """
-    judged, rows = reference.split(0.5, seed=year)
+    judged, rows = reference.split(0.5, policy.drift, seed=year)
     rng = np.random.default_rng((year, n_reviews))
     rehearsal = Rehearsal(reference=judged, policy=policy)
     nights = quiet_nights(

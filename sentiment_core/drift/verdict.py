@@ -9,7 +9,7 @@ from typing import Any
 
 from sentiment_core.domain import DriftVerdict, Verdict
 from sentiment_core.drift import checks as named
-from sentiment_core.drift.evidence import RAMPS
+from sentiment_core.drift.evidence import longest
 from sentiment_core.drift.measure import ColumnShift, Measurement
 from sentiment_core.policy import Drift
 
@@ -54,11 +54,11 @@ def conclude(measurement: Measurement, failed: Mapping[str, bool], limits: Drift
 def _weigh(measured: Measurement, failed: Mapping[str, bool], limits: Drift) -> tuple[Verdict, list[str]]:
     """The word, and the sentences that lead to it."""
     if not any(failed.get(name, False) for name in _DECIDING):
-        return "quiet", [_say_quiet(measured), *_say_lone_product(measured, limits), *_say_since(measured)]
-    reasons = _say_change(measured, failed)
+        return "quiet", [_say_quiet(measured), *_say_lone_product(measured, limits), *_say_since(measured, limits)]
+    reasons = _say_change(measured, failed, limits)
     is_labelled_worse = failed.get(named.LABELLED_FALL, False)
     # Where labels say that the model fails and it is as sure of itself as ever, the reviews are not what they seem.
-    is_deceived = is_labelled_worse and failed[named.EFFECT] and not measured.has_doubt
+    is_deceived = is_labelled_worse and failed[named.EFFECT] and not _has_doubt(measured, limits)
     is_harmful = failed.get(named.ESTIMATED_FALL, False) or (is_labelled_worse and not is_deceived)
     if is_harmful and failed[named.EFFECT] and failed[named.SURPRISE]:
         missing = _what_is_missing(measured, limits)
@@ -75,6 +75,12 @@ def _weigh(measured: Measurement, failed: Mapping[str, bool], limits: Drift) -> 
     elif not failed[named.EFFECT]:
         reasons.append("What they are about is the same, so that a retrain would have nothing to learn.")
     return "warn", reasons
+
+
+def _has_doubt(measured: Measurement, limits: Drift) -> bool:
+    """Whether the model has grown less sure: of another domain it is, of spam it is not."""
+    estimate = measured.estimate
+    return estimate is not None and estimate.fall > limits.doubt_sigmas * estimate.fall_sigma
 
 
 _DECIDING = (named.SURPRISE, named.EVIDENCE, named.LABELLED_FALL, named.GIBBERISH, named.COPIES)
@@ -111,22 +117,22 @@ def _say_lone_product(measured: Measurement, limits: Drift) -> list[str]:
     return [f"One product alone ({_percent(measured.lone_share)} of the reviews) would make it unusual; without that it is not."]
 
 
-def _say_since(measured: Measurement) -> list[str]:
+def _say_since(measured: Measurement, limits: Drift) -> list[str]:
     """What a person would otherwise wonder at: a quiet night just after one that was not."""
     told = [night.window_date for night in measured.history.nights if night.is_told]
-    if not told or measured.night_date is None or (measured.night_date - told[-1]).days >= max(RAMPS):
+    if not told or measured.night_date is None or (measured.night_date - told[-1]).days >= longest(limits):
         return []
     return [f"Together only nights since {told[-1]} are looked at, which was not quiet itself."]
 
 
-def _say_change(measured: Measurement, failed: Mapping[str, bool]) -> list[str]:
+def _say_change(measured: Measurement, failed: Mapping[str, bool], limits: Drift) -> list[str]:
     said = []
     if failed[named.SURPRISE]:
         said.append(
-            f"A night like this has a probability of {_percent(measured.p_value)} if nothing has changed: {_say_what(measured)}."
+            f"A night like this has a probability of {_percent(measured.p_value)} if nothing has changed: {_say_what(measured, limits)}."
         )
     elif failed[named.EVIDENCE]:
-        said.append(f"No night alone is unusual, but the last ones have moved together: {_say_what(measured)}.")
+        said.append(f"No night alone is unusual, but the last ones have moved together: {_say_what(measured, limits)}.")
     if measured.mood is not None and measured.mood.has_moved:
         said.append(f"About {_percent(measured.mood.share)} are positive, against {_percent(measured.mood.reference)} before.")
     if failed[named.GIBBERISH]:
@@ -138,10 +144,10 @@ def _say_change(measured: Measurement, failed: Mapping[str, bool]) -> list[str]:
     return said
 
 
-def _say_what(measured: Measurement) -> str:
+def _say_what(measured: Measurement, limits: Drift) -> str:
     foremost = _foremost(measured.columns)
     column = f"{foremost.name} moved by {abs(foremost.shift):.2f} standard deviations of a review"
-    if measured.effect >= _SMALL_EFFECT:
+    if measured.effect >= limits.told_effect:
         return f"what the reviews are about (effect {measured.effect:.2f}); of the columns, {column}"
     return column
 
@@ -162,8 +168,6 @@ def _percent(share: float) -> str:
 
 
 _LEAST_SHOWN = 0.0001
-_SMALL_EFFECT = 0.03
-"""Below, what reviews are about has hardly moved: quiet nights reach it."""
 
 
 def _left_out(reason: str) -> dict[str, Any]:

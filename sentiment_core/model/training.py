@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sklearn.base import clone
 
+from sentiment_core.drift.reference import Reference
 from sentiment_core.errors import Permanent
 from sentiment_core.families import Estimator, Family
 from sentiment_core.model.candidates import Brought
@@ -46,8 +47,8 @@ class Candidate:
     estimator: Estimator
     metrics: dict[str, Any]
     """`data` (rows, duplicates, conflicts), `train`, `test`, `test_fresh` where there are fresh rows: see `figures`."""
-    reference: pa.Table
-    """Columns of `schema.REFERENCE`: rows it has not seen as drift checks will see reviews, and what people said of them."""
+    reference: Reference
+    """Rows it has not seen as drift checks will see reviews, and what people said of them."""
     params: dict[str, Any]
     """How it was trained: the estimator's parameters, and those of the policy that mattered."""
     lens: Lens | None = None
@@ -108,13 +109,13 @@ def train(
     probabilities = estimator.examine(examples.test["text"])[0]
     tell("making the reference for drift checks")
     weights = learning_weights(examples.train, policy.retrain.fresh_weight)
-    lens, reference = make_reference(
+    lens, rows = make_reference(
         estimator, _refit(estimator, found, seed), examples.train, examples.test, weights=weights, limits=policy.drift, seed=seed
     )
     return Candidate(
         estimator=estimator,
         metrics={**_metrics(estimator, examples, probabilities), "cross_validation": _cross_validation(found)},
-        reference=reference,
+        reference=Reference.of(rows, policy.drift),
         lens=lens,
         params={
             **estimator.get_params(),

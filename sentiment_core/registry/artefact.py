@@ -14,10 +14,9 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Protocol
 
-import pyarrow as pa
 import yaml  # type: ignore[import-untyped]  # comes with MLflow
 
-from sentiment_core import memory, schema
+from sentiment_core import memory
 from sentiment_core.domain import ModelRef
 from sentiment_core.drift.reference import Reference
 from sentiment_core.errors import Permanent
@@ -60,7 +59,7 @@ class Candidate(Protocol):
     @property
     def metrics(self) -> dict[str, Any]: ...  # noqa: D102
     @property
-    def reference(self) -> pa.Table: ...  # noqa: D102
+    def reference(self) -> Reference: ...  # noqa: D102
     @property
     def lens(self) -> Lens | None: ...  # noqa: D102
     @property
@@ -83,7 +82,7 @@ def save_model(candidate: Candidate, folder: Path, run_id: str) -> None:
 
     with tempfile.TemporaryDirectory(prefix="sentiment-model-") as beside:
         reference = Path(beside) / Path(_REFERENCE_FILE).name
-        reference.write_bytes(Reference.of(candidate.reference.cast(schema.REFERENCE)).to_bytes())
+        reference.write_bytes(candidate.reference.to_bytes())
         code = Path(beside) / _PACKAGE.name
         shutil.copytree(_PACKAGE, code, ignore=_left_at_home)
         mlflow.sklearn.save_model(

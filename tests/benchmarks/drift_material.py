@@ -60,7 +60,7 @@ def _digest() -> str:
     for name in _CODE:
         for path in sorted((REPOSITORY / "sentiment_core" / name).glob("*.py")):
             total.update(path.read_bytes() if name != "drift" or path.stem == "reference" else b"")
-    for field in ("topics", "lens_words"):
+    for field in ("topics", "lens_words", "most_missing", "column_cut"):
         total.update(str(getattr(policy().drift, field)).encode())
     return total.hexdigest()[:12]
 
@@ -98,7 +98,7 @@ def _make(folder: Path, split: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in {"films": nights, **_foreign(), **_tampered(nights, split)}.items():
         pq.write_table(see(table), folder / f"{name}.parquet")
-    (folder / "reference.arrow").write_bytes(Reference.of(rows).to_bytes())
+    (folder / "reference.arrow").write_bytes(Reference.of(rows, policy().drift).to_bytes())
 
 
 def _see(model: Any, lens: Any, reviews: pa.Table) -> pa.Table:

@@ -128,11 +128,12 @@ def test_evidentlys_own_report_is_drawn_in_its_sandbox(visitor, seen):
     from sentiment_core.policy import read_policy
     from sentiment_core.reports import judge
 
+    limits = read_policy(Path(__file__).resolve().parents[2] / "include" / "policy.toml").drift
     judged = judge(
-        Reference.of(reviews(0.8, seed=1)),
+        Reference.of(reviews(0.8, seed=1), limits),
         DriftNight(rows=reviews(0.5, seed=2), n=1500, window_date=NIGHT),
         history=History(),
-        limits=read_policy(Path(__file__).resolve().parents[2] / "include" / "policy.toml").drift,
+        limits=limits,
         title="A night",
         model_version=1,
     )

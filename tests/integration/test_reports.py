@@ -62,7 +62,7 @@ def reviews(n, *, seed, foreign_share=0.0):
     )
 
 
-REFERENCE = Reference.of(reviews(3000, seed=1))
+REFERENCE = Reference.of(reviews(3000, seed=1), LIMITS)
 QUIET = reviews(2000, seed=2)
 MIXED = reviews(2000, seed=3, foreign_share=0.5)
 
@@ -235,7 +235,7 @@ def test_missing_and_constant_columns_never_reach_evidently():
     constant = REFERENCE.rows.set_column(
         REFERENCE.rows.column_names.index("upper_share"), "upper_share", pa.array(np.zeros(len(REFERENCE)), pa.float32())
     )
-    judged = judge(night, reference=Reference.of(constant))
+    judged = judge(night, reference=Reference.of(constant, LIMITS))
     assert {name for name, column in judged.verdict.columns.items() if column.get("left_out")} == {"n_words", "upper_share"}
     assert judged.verdict.columns["n_chars"]["score"] is not None
     assert b"constant in the reference" in judged.page

@@ -61,7 +61,7 @@ def draw(n, seed, *, shift=0.0, harm=0.0, n_products=None, positive=0.5, product
     return pa.table({name: columns[name] for name in schema.REFERENCE.names}).cast(schema.REFERENCE)
 
 
-REFERENCE = Reference.of(draw(8_000, 0))
+REFERENCE = Reference.of(draw(8_000, 0), LIMITS)
 
 
 def night(rows, *, day=None, labels=None):
@@ -110,17 +110,17 @@ def test_quiet_nights_have_p_values_that_are_not_too_small():
 
 def test_reviews_of_few_products_are_no_alarm():
     """Products differ by as much as reviews do; thirty of them make a night."""
-    grouped = Reference.of(draw(6_000, 1, n_products=800, product_sigma=1.0))
+    grouped = Reference.of(draw(6_000, 1, n_products=800, product_sigma=1.0), LIMITS)
     measured = [judge(draw(600, seed, n_products=30, product_sigma=1.0), reference=grouped)[0] for seed in range(400, 440)]
     assert np.mean([item.p_value < 0.01 for item in measured]) <= 0.05
-    blind = Reference.of(draw(6_000, 1, product_sigma=1.0))
+    blind = Reference.of(draw(6_000, 1, product_sigma=1.0), LIMITS)
     alarms = [
         judge(draw(600, seed, n_products=30, product_sigma=1.0), reference=blind)[0].p_value < 0.01 for seed in range(400, 440)
     ]
     assert np.mean(alarms) > 0.5
 
 
-GROUPED = Reference.of(draw(6_000, 1, n_products=800, product_sigma=0.3))
+GROUPED = Reference.of(draw(6_000, 1, n_products=800, product_sigma=0.3), LIMITS)
 # Among twelve topics reviews of one odd product lie as near as copies do.
 ANY_COPIES = replace(LIMITS, quarantine_share=1.0)
 
@@ -264,6 +264,80 @@ def test_a_tenth_of_garbage_pages_a_person_and_never_retrains(kind, name):
     _, verdict, failed = judge(pa.concat_tables([rows, garbage]))
     assert verdict.verdict == "quarantine"
     assert failed[name]
+
+
+def copied(n, *, of=1_800):
+    garbage = replaced(draw(n, 15), "topics", [np.arange(N_TOPICS, dtype=np.float32)] * n)
+    return pa.concat_tables([draw(of, 14), garbage])
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [{"copy_words": 1_000}, {"copy_times": 1_000}, {"copy_likeness": 1.01}, {"quarantine_rows": 1_000}, {"copies_searched": 4}],
+    ids=str,
+)
+def test_the_policy_says_what_a_copy_is_and_how_many_are_too_many(limit):
+    rows = copied(200)
+    assert judge(rows)[2][COPIES]
+    assert not judge(rows, limits=replace(LIMITS, **limit))[2][COPIES]
+
+
+def test_the_policy_says_how_many_values_may_be_missing():
+    rows = draw(1_000, 25)
+    rows = replaced(rows, "n_words", [None if place % 3 else value for place, value in enumerate(rows["n_words"].to_pylist())])
+    assert judge(rows)[0].left_out == {"n_words": "67% of its values tonight are missing"}
+    lenient = judge(rows, limits=replace(LIMITS, most_missing=0.7))[0]
+    assert (lenient.left_out, lenient.n_compared) == ({}, 334)
+
+
+def test_the_policy_says_where_columns_are_cut():
+    rows = REFERENCE.rows
+    cut = Reference.of(rows, replace(LIMITS, column_cut=0.1))
+    place = cut.names.index("surprise")
+    assert [cut.lows[place], cut.highs[place]] == pytest.approx(np.quantile(rows["surprise"].to_numpy(), [0.1, 0.9]))
+
+
+def test_the_policy_says_how_many_reviews_name_their_products():
+    rows = draw(1_000, 25, n_products=20)
+    named = replaced(
+        rows, "product_id", [None if place % 3 else value for place, value in enumerate(rows["product_id"].to_pylist())]
+    )
+    strict, lenient = (
+        judge(named, reference=GROUPED, limits=replace(ANY_COPIES, least_named=share))[0].statistics.spread
+        for share in (0.5, 0.3)
+    )
+    assert strict > lenient  # unnamed reviews are taken to be as clustered as the reference's
+
+
+def test_the_policy_says_what_moves_a_mood_and_what_doubt_is():
+    rows = draw(2_000, 31, positive=0.8)
+    assert judge(rows)[0].mood.has_moved
+    assert not judge(rows, limits=replace(LIMITS, mood_sigmas=100.0))[0].mood.has_moved
+    assert judge(rows, limits=replace(LIMITS, least_mood_gap=1.0))[0].mood is None
+    rows = draw(2_000, 31, shift=0.3, harm=0.02)
+    mild, hard = (judge(rows, limits=replace(LIMITS, fall_chance_sigmas=sigmas))[0].estimate.expected for sigmas in (2.0, 0.0))
+    assert hard < mild
+    labels = Labels(n=900, n_right=700)
+    sure = replace(LIMITS, doubt_sigmas=100.0, fall_sigmas=100.0)
+    assert judge(rows, labels=labels, limits=sure)[1].verdict == "quarantine"
+    assert "what the reviews are about" in judge(rows)[1].sentence
+    assert "what the reviews are about" not in judge(rows, limits=replace(LIMITS, told_effect=100.0))[1].sentence
+
+
+def test_the_policy_says_how_far_back_evidence_is_gathered_and_what_seasons_may_be():
+    nights = past(40, shift=0.05, n=1_500)
+    rows = draw(1_500, 16, shift=0.05)
+    found = [
+        judge(rows, day=FIRST, history=History(nights=nights), limits=replace(LIMITS, baseline_nights=1_000, **limit))[0].evidence
+        for limit in ({}, {"evidence_days": 3}, {"evidence_nights": (1,), "evidence_ramps": (1,)}, {"evidence_sizes": (10.0,)})
+    ]
+    assert min(found[0] / other for other in found[1:]) > 2
+    taught = replace(LIMITS, season_nights=5)
+    values = [
+        judge(rows.slice(0, 300), day=FIRST, history=History(nights=nights), limits=replace(taught, **limit))[0].columns[0].z
+        for limit in ({}, {"season_sizes": (0.1,)}, {"season_sizes": (0.1,), "season_volume": 0.001})
+    ]
+    assert len(set(values)) == len(values)
 
 
 def test_a_lasting_shift_too_small_for_one_night_is_found_within_ten():
@@ -414,7 +488,7 @@ def test_a_column_without_values_is_named_and_left_out(name):
 
 
 def test_a_column_that_is_constant_in_the_reference_is_left_out():
-    reference = Reference.of(replaced(REFERENCE.rows, "upper_share", np.zeros(len(REFERENCE.rows))))
+    reference = Reference.of(replaced(REFERENCE.rows, "upper_share", np.zeros(len(REFERENCE.rows))), LIMITS)
     measured, verdict, _ = judge(draw(1_000, 26), reference=reference)
     assert "constant in the reference" in measured.left_out["upper_share"]
     assert verdict.verdict == "quiet"
@@ -455,8 +529,8 @@ def test_statistics_survive_json():
 
 
 def test_splitting_keeps_products_together():
-    grouped = Reference.of(draw(2_000, 30, n_products=200))
-    part, others = grouped.split(0.5, seed=1)
+    grouped = Reference.of(draw(2_000, 30, n_products=200), LIMITS)
+    part, others = grouped.split(0.5, LIMITS, seed=1)
     inside = set(part.rows["product_id"].to_pylist())
     assert len(part) + len(others) == 2_000
     assert not inside & set(others["product_id"].to_pylist())

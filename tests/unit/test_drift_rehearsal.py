@@ -65,7 +65,7 @@ def reviews(n, *, seed, is_foreign=False):
     )
 
 
-REFERENCE = Reference.of(reviews(4000, seed=1))
+REFERENCE = Reference.of(reviews(4000, seed=1), POLICY.drift)
 OWN, FOREIGN = reviews(4000, seed=2), reviews(2000, seed=3, is_foreign=True)
 
 
@@ -165,7 +165,7 @@ def test_a_simulated_year_is_repeatable_and_its_years_differ():
 
 @pytest.mark.parametrize("is_clustered", [True, False])
 def test_simulated_nights_are_of_products_that_the_reference_does_not_hold(is_clustered):
-    judged, rows = REFERENCE.split(0.5, seed=0)
+    judged, rows = REFERENCE.split(0.5, POLICY.drift, seed=0)
     inside = set(judged.rows["product_id"].to_pylist())
     rng = np.random.default_rng(0)
     for one in quiet_nights(rows, first=DAY, n_nights=3, n_reviews=700, labelled_share=0.2, is_clustered=is_clustered, rng=rng):

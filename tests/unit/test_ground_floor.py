@@ -27,6 +27,13 @@ def test_the_policy_in_the_repository_is_valid():
         ("batch_rows = 3072", "", "reading.batch_rows"),
         ('mode = "evidence"', 'mode = "whim"', "drift.mode"),
         ("[reading]", "[reading", "readable TOML"),
+        ("evidence_ramps = [10, 15]", "evidence_ramps = 15", "drift.evidence_ramps"),
+        ("evidence_ramps = [10, 15]", "evidence_ramps = []", "drift.evidence_ramps"),
+        ("evidence_ramps = [10, 15]", "evidence_ramps = [10, 0]", "drift.evidence_ramps"),
+        ("evidence_ramps = [10, 15]", "evidence_ramps = [10.5]", "drift.evidence_ramps"),
+        ("evidence_ramps = [10, 15]", "evidence_ramps = [15, 15]", "drift.evidence_ramps"),
+        ("season_sizes = [0.0,", "season_sizes = [-0.1,", "drift.season_sizes"),
+        ("season_sizes = [0.0,", "season_sizes = [nan,", "drift.season_sizes"),
     ],
 )
 def test_a_policy_that_is_off_is_refused_by_the_name_of_its_key(tmp_path: Path, before: str, after: str, named: str):

@@ -12,7 +12,7 @@ from sentiment_core.model.reference import make_reference, sharpen
 
 
 class Limits:
-    topics, lens_words, min_reference = 10, 5_000, 500
+    topics, lens_words, min_reference, most_missing, column_cut = 10, 5_000, 500, 0.1, 0.001
 
 
 def reviews(n, seed, *, origin="standing", products=150):
@@ -103,6 +103,6 @@ def test_sharpening_keeps_the_order_and_the_sum():
 
 
 def test_bytes_that_are_no_reference_are_refused():
-    for content in (b"", b"nothing", Reference.of(make(reviews(400, 9), reviews(60, 10))[1]).to_bytes()[:-40]):
+    for content in (b"", b"nothing", Reference.of(make(reviews(400, 9), reviews(60, 10))[1], Limits).to_bytes()[:-40]):
         with pytest.raises(Permanent, match="train the model anew"):
             Reference.from_bytes(content)

@@ -100,11 +100,11 @@ def test_a_candidate_is_measured_on_rows_it_has_not_seen(candidate):
 def test_the_reference_is_what_scoring_would_say_of_the_held_out_rows(candidate):
     snapshot = _snapshot(_rows(500) + _rows(100, seed=1, origin="fresh"))
     held_out = prepare(snapshot, held_out_share=POLICY.promotion.held_out_share).test
-    assert candidate.reference.schema.equals(schema.REFERENCE)
-    assert candidate.reference["true_label"].to_pylist() == held_out["label"].to_pylist()
-    assert candidate.reference["product_id"].to_pylist() == held_out["product_id"].to_pylist()
+    assert candidate.reference.rows.schema.equals(schema.REFERENCE)
+    assert candidate.reference.rows["true_label"].to_pylist() == held_out["label"].to_pylist()
+    assert candidate.reference.rows["product_id"].to_pylist() == held_out["product_id"].to_pylist()
     expected = candidate.estimator.predict_proba(held_out["text"])[:, 1]
-    assert np.array_equal(candidate.reference["p_positive"].to_numpy(), expected)
+    assert np.array_equal(candidate.reference.rows["p_positive"].to_numpy(), expected)
 
 
 def test_training_twice_gives_the_same_model_and_leaves_the_snapshot_alone(candidate):
