@@ -139,6 +139,8 @@ class Drift:
     told_effect: float
     quarantine_share: float
     quarantine_rows: int
+    most_garbage: float
+    salad_sigmas: float
     copies_searched: int
     copy_likeness: float
     copy_words: int

@@ -12,7 +12,7 @@ from scipy import stats
 from sentiment_core.drift.measure import Measurement
 from sentiment_core.policy import Drift
 
-SURPRISE, EVIDENCE, EFFECT = "surprise", "evidence", "effect"
+SURPRISE, PLAUSIBLE, EVIDENCE, EFFECT = "surprise", "plausible_surprise", "evidence", "effect"
 ESTIMATED_FALL, LABELLED_FALL = "estimated_fall", "labelled_fall"
 GIBBERISH, COPIES = "gibberish", "copies"
 COLUMN = "column: "
@@ -64,6 +64,13 @@ def _of_change(measured: Measurement, limits: Drift) -> list[Check]:
             limit=limits.warn_p,
             direction="above",
             sentence="How likely a night this unusual is if nothing has changed (p-value of topics and columns together).",
+        ),
+        Check(
+            name=PLAUSIBLE,
+            value=measured.p_plausible,
+            limit=limits.warn_p,
+            direction="above",
+            sentence="The same without gibberish and copies: what a retrain would learn from.",
         ),
         Check(
             name=EVIDENCE,

@@ -68,6 +68,8 @@ class Measurement:
     """How surprising the night is if nothing has changed, whichever of its products is left out."""
     p_whole: float = 1.0
     """The same with no product left out."""
+    p_plausible: float = 1.0
+    """`p_value` of the rows alone that a person may have written."""
     lone_share: float = 0.0
     """Share of the rows that are of the product without which the night is least surprising; 0 where none makes it less so."""
     evidence: float = 1.0
@@ -83,6 +85,8 @@ class Measurement:
     """One-sided p-value of the labelled accuracy against the reference's less `min_fall`."""
     reference_accuracy: float | None = None
     gibberish_share: float = 0.0
+    salad_share: float = 0.0
+    """The part of gibberish that is known words in no order."""
     copied_share: float = 0.0
     n_quiet_nights: int = 0
     """Past nights that the baseline was learnt from."""
@@ -176,16 +180,28 @@ def _measure(asked: Asked) -> dict[str, Any]:
         "p_columns": by_column.p_value,
         "p_value": night.p_value,
         "p_whole": night.p_whole,
+        "p_plausible": night.p_value if odd.is_plausible.all() else _surprise_of(asked, plausible),
         "lone_share": _lone_share(rows, night),
         "evidence": float(np.exp(min(value, _LARGEST))),
         **_effects(asked, plausible, mood),
         "estimate": estimate,
         "mood": mood,
         "gibberish_share": odd.gibberish_share,
+        "salad_share": odd.salad_share,
         "copied_share": odd.copied_share,
         "n_quiet_nights": columns.baseline.n_nights,
         "statistics": replace(asked.statistics, expected=estimate.expected if estimate else None),
     }
+
+
+def _surprise_of(asked: Asked, plausible: pa.Table) -> float:
+    if len(plausible) < asked.limits.min_reviews:
+        return 1.0
+    part = Asked.of(asked.reference, asked.night, plausible, asked.names, history=History(nights=asked.past), limits=asked.limits)
+    products = Products.of(part)
+    by_column = each_alone(part, products, part.place(part.reference.single(part.names)))
+    by_all = all_together(part, products, part.place(part.reference.joint(part.names, with_topics=part.with_topics)))
+    return either(by_column, by_all).p_value
 
 
 def _estimate(asked: Asked, plausible: pa.Table, mood: Mood | None) -> Estimate:

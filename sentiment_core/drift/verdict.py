@@ -59,8 +59,12 @@ def _weigh(measured: Measurement, failed: Mapping[str, bool], limits: Drift) -> 
     is_labelled_worse = failed.get(named.LABELLED_FALL, False)
     # Where labels say that the model fails and it is as sure of itself as ever, the reviews are not what they seem.
     is_deceived = is_labelled_worse and failed[named.EFFECT] and not _has_doubt(measured, limits)
-    is_harmful = failed.get(named.ESTIMATED_FALL, False) or (is_labelled_worse and not is_deceived)
-    if is_harmful and failed[named.EFFECT] and failed[named.SURPRISE]:
+    # Labels are of all reviews, of garbage too, and do not say whether plausible ones are got wrong. Of much garbage some passes
+    # for plausible, so that confidence does not either; but what looks like gibberish may be another domain, unless it is a salad.
+    has_garbage = failed[named.GIBBERISH] or failed[named.COPIES]
+    is_read = measured.salad_share + measured.copied_share <= limits.most_garbage
+    is_harmful = failed.get(named.ESTIMATED_FALL, False) or (is_labelled_worse and not is_deceived and not has_garbage)
+    if is_harmful and is_read and failed[named.EFFECT] and failed[named.SURPRISE] and failed[named.PLAUSIBLE]:
         missing = _what_is_missing(measured, limits)
         if not missing:
             return "retrain", [*reasons, "The model gets these reviews wrong more often: a retrain is due."]
@@ -68,7 +72,7 @@ def _weigh(measured: Measurement, failed: Mapping[str, bool], limits: Drift) -> 
         return "warn", [*reasons, f"The model gets these reviews wrong more often; a retrain waits for {' and '.join(missing)}."]
     if is_deceived:
         reasons.append("The model is as sure as ever of what it gets wrong: spam, or words that have changed their meaning.")
-    if failed[named.GIBBERISH] or failed[named.COPIES] or is_deceived:
+    if has_garbage or is_deceived:
         return "quarantine", [*reasons, "Somebody has to look at these reviews; nothing is learnt from them."]
     if not is_harmful:
         reasons.append("Nothing suggests that the model gets them wrong.")

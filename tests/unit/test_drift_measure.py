@@ -14,7 +14,7 @@ from scipy import stats
 
 from sentiment_core import schema
 from sentiment_core.drift.accuracy import Rightness, compare_labels
-from sentiment_core.drift.checks import COPIES, EVIDENCE, GIBBERISH, LABELLED_FALL, SURPRISE, checks, failures
+from sentiment_core.drift.checks import COPIES, EVIDENCE, GIBBERISH, LABELLED_FALL, PLAUSIBLE, SURPRISE, checks, failures
 from sentiment_core.drift.history import History, Labels, Night, PastNight, Statistics
 from sentiment_core.drift.measure import measure
 from sentiment_core.drift.places import Asked
@@ -264,6 +264,46 @@ def test_a_tenth_of_garbage_pages_a_person_and_never_retrains(kind, name):
     _, verdict, failed = judge(pa.concat_tables([rows, garbage]))
     assert verdict.verdict == "quarantine"
     assert failed[name]
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("kind", ["gibberish", "copies"])
+def test_garbage_with_wrong_labels_and_some_that_passes_for_plausible_never_retrains(kind, share):
+    n = 2_000
+    n_odd = round(share * n)
+    rows, garbage = draw(n - n_odd, 14), draw(n_odd, 15, shift=1.0, harm=0.5)
+    passes = np.arange(n_odd) % 12 == 0
+    if kind == "gibberish":
+        garbage = replaced(garbage, "surprise", np.where(passes, garbage["surprise"].to_numpy(), 12.0))
+        garbage = replaced(garbage, "distinct_share", np.where(np.arange(n_odd) % 2, 1.0, 0.7))
+    else:
+        same = np.arange(N_TOPICS, dtype=np.float32)
+        topics = [own if passed else same for own, passed in zip(garbage["topics"].to_pylist(), passes, strict=True)]
+        garbage = replaced(garbage, "topics", topics)
+    labels = Labels(n=400, n_right=round(400 * (0.9 - 0.4 * share)) - 20)
+    _, verdict, failed = judge(pa.concat_tables([rows, garbage]), labels=labels)
+    assert failed[LABELLED_FALL]
+    assert verdict.verdict == "quarantine"
+    # With nothing held against much garbage, what passes for plausible would set a retrain off.
+    if share == 0.9:
+        assert (
+            judge(pa.concat_tables([rows, garbage]), labels=labels, limits=replace(LIMITS, most_garbage=2.0))[1].verdict
+            == "retrain"
+        )
+
+
+def test_a_retrain_wants_plausible_reviews_that_are_unusual_by_themselves():
+    """A night of garbage is unusual for it, and an effect or a fall that chance would not be asked about is none then."""
+    measured, verdict, failed = judge(copied(200))
+    assert (failed[SURPRISE], failed[PLAUSIBLE]) == (True, False)
+    assert measured.p_plausible > 0.001 > measured.p_value
+    drifted = pa.concat_tables([draw(1_945, 14, shift=0.3, harm=0.05), copied(55, of=1).slice(1)])
+    measured, verdict, failed = judge(drifted)
+    assert failed[COPIES]
+    assert failed[PLAUSIBLE]
+    assert verdict.verdict == "retrain"
+    assert judge(draw(500, 3))[0].p_plausible == judge(draw(500, 3))[0].p_value
+    assert judge(copied(970, of=30))[0].p_plausible == 1.0
 
 
 def copied(n, *, of=1_800):
