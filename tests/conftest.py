@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from sentiment_core.domain import ModelRef
 from sentiment_core.local.component import running
@@ -33,6 +34,9 @@ pytest_plugins = ["tests.workers"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 OWNER, READER = "sentiment_owner", "sentiment_reader"
 PASSWORD = "only-for-tests"
+# An example that takes long on a busy machine is no failure; Hypothesis knows that only of machines that call themselves CI.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -41,6 +45,8 @@ def _own_surroundings() -> None:
     for name in list(os.environ):
         if name.startswith(("SENTIMENT_", "MLFLOW_", "AIRFLOW__", "AWS_")) and name != "AWS_CA_BUNDLE":
             del os.environ[name]
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost")))
 
 
 @pytest.fixture(scope="session")
@@ -422,7 +428,14 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     if chromium is None:
         pytest.skip("no Chromium on this machine; `apt-get install chromium` to run this")
     folder = tmp_path_factory.mktemp("chromium")
-    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-port=0"]
+    options = [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--remote-debugging-port=0",
+        "--lang=en-US",
+    ]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([chromium, *options, f"--user-data-dir={folder}", "about:blank"], stdout=log, stderr=log)
         try:
@@ -430,7 +443,11 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
                 yield Browser(socket)
         finally:
             process.terminate()
-            process.wait(timeout=20)
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(timeout=20)
 
 
 def _tab_of(profile: Path, process: "subprocess.Popen[bytes]") -> str:

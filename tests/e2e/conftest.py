@@ -38,7 +38,7 @@ from sentiment_core.stages.training_sets import write_snapshot
 
 FIRST_DATE = datetime.now(UTC).date() - timedelta(days=100)
 COLUMNS = ["review_id", "product_id", "created_at", "text"]
-RUN_S = 240
+RUN_S = 600
 CARETAKER = """
 import sys
 from pathlib import Path
@@ -92,8 +92,8 @@ class Machine:
         """State of each task of a run."""
         return {task["task_id"]: task["state"] for task in self.api.task_instances(dag_id, run_id)}
 
-    def run_ids(self, dag_id: str) -> set[str]:
-        return {run["dag_run_id"] for run in self.api.dag_runs(dag_id)}
+    def run_ids(self, dag_id: str, **selection: str) -> set[str]:
+        return {run["dag_run_id"] for run in self.api.dag_runs(dag_id, **selection)}
 
     def rows(self, query: str, **values: Any) -> list[tuple[Any, ...]]:
         with self.services.engine.connect() as connection:
@@ -109,7 +109,7 @@ class Machine:
         """Runs that have scored a day, as the machine has written down."""
         return [run_id for (run_id,) in self.rows("select run_id from sentiment.scoring_runs where window_date = :day", day=day)]
 
-    def until(self, look: Callable[[], Any], what: str, *, timeout_s: float = 120) -> Any:
+    def until(self, look: Callable[[], Any], what: str, *, timeout_s: float = 300) -> Any:
         """The first true value of `look`."""
         deadline = time.monotonic() + timeout_s
         while True:

@@ -49,7 +49,7 @@ def test_the_form_runs_the_nights_typed_and_without_a_date_the_night_before(mach
     browser.log_in("admin", machine.stack.airflow.secrets.passwords["admin"])
     open_form(browser, "single")
     press(browser, "Trigger")
-    [single] = machine.until(lambda: machine.run_ids("score_reviews") - before, "the run of the form")
+    [single] = machine.until(lambda: machine.run_ids("score_reviews", run_type="manual") - before, "the run of the form")
     browser.open(f"{machine.api.base_url}/dags/score_reviews")
     machine.until(lambda: all(item["completed_at"] for item in backfills(machine)), "the end of the backfill before")
     open_form(browser, "backfill")

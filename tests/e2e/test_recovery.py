@@ -41,7 +41,7 @@ def test_a_backfill_ends_right_though_supervisor_database_and_scheduler_were_kil
     n_staged = "select count(*) from sentiment.source_objects where window_date = any(:days) and status = 'staged'"
 
     def scoring():
-        runs = machine.run_ids("score_reviews") - before
+        runs = machine.run_ids("score_reviews", run_type="backfill") - before
         tasks = [task for run_id in runs for task in machine.api.task_instances("score_reviews", run_id)]
         return {task["dag_run_id"]: task for task in tasks if task["task_id"] == "score_objects"}
 
@@ -57,7 +57,7 @@ def test_a_backfill_ends_right_though_supervisor_database_and_scheduler_were_kil
         killed_at = datetime.now(UTC)
         for name in ("supervisor", "postgres", "scheduler"):
             kill(machine.stack, name)
-    for found in machine.stack.up(timeout_s=120):
+    for found in machine.stack.up(timeout_s=300):
         last = {item.component: item.pid for item in found}
     assert {name for name, pid in pids.items() if last[name] == pid} >= {"s3", "mlflow"}, "what runs well is taken over"
     assert machine.backfilled(after=before) == [(str(item), "success") for item in asked]
@@ -141,7 +141,7 @@ def test_after_a_reboot_all_data_is_there_and_no_stranger_is_taken_for_a_compone
     cut_power(machine.stack)
     give_ids_to(machine.stack, stranger.pid)
     assert not any(item.healthy or item.pid for item in machine.stack.status())
-    for found in machine.stack.up(timeout_s=120):
+    for found in machine.stack.up(timeout_s=300):
         last = found
     assert all(item.healthy and item.pid != stranger.pid for item in last)
     assert everything(machine) == before

@@ -25,13 +25,13 @@ from sentiment_core.errors import Permanent, SentimentError, Transient
 from sentiment_core.local import environment
 from sentiment_core.local.airflow_api import AirflowApi, local_api
 from sentiment_core.local.component import DIRECT
-from sentiment_core.local.doctor import examine
+from sentiment_core.local.doctor import Finding, examine
 from sentiment_core.local.processes import wait_until
 from sentiment_core.local.stack import NAMES, ComponentStatus, LocalStack
 from sentiment_core.settings import Settings
 
 pytestmark = pytest.mark.stack
-HEAL_S = 120
+HEAL_S = 300
 Kill = Callable[[LocalStack, str], int]
 
 
@@ -41,8 +41,14 @@ def _by_name(stack: LocalStack) -> dict[str, ComponentStatus]:
 
 def _when_well(stack: LocalStack) -> dict[str, ComponentStatus]:
     """The same, once nothing is starting any more."""
-    assert wait_until(lambda: all(item.healthy for item in stack.status()), HEAL_S, every_s=0.3)
-    return _by_name(stack)
+    seen: list[dict[str, ComponentStatus]] = []
+
+    def is_well() -> bool:
+        seen.append(_by_name(stack))
+        return all(item.healthy for item in seen[-1].values())
+
+    assert wait_until(is_well, HEAL_S, every_s=0.3)
+    return seen[-1]
 
 
 @pytest.fixture(autouse=True)
@@ -181,8 +187,14 @@ def test_nothing_listens_beyond_loopback(stack: LocalStack) -> None:
 
 
 def test_the_doctor_finds_nothing_off(stack: LocalStack) -> None:
-    findings = list(examine(stack, Settings.from_environment(environment(stack.directory.path))))
-    assert [finding for finding in findings if not finding.is_ok] == []
+    findings: list[Finding] = []
+
+    def nothing_is_off() -> bool:
+        findings[:] = examine(stack, Settings.from_environment(environment(stack.directory.path)))
+        return all(finding.is_ok for finding in findings)
+
+    # A machine that is busy with other tests answers late now and then.
+    assert wait_until(nothing_is_off, 60, every_s=1), [finding for finding in findings if not finding.is_ok]
     assert {"PostgreSQL", "S3", "Airflow", "DAG files", "MLflow and its models"} <= {finding.thing for finding in findings}
 
 

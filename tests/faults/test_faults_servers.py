@@ -70,8 +70,8 @@ def test_s3_killed_while_objects_are_read(place, servers, figures, gone_s):
     place.deliver("0.jsonl", 10)
     place.deliver("large.jsonl", 40_000, first=1000, words="long enough to be streamed and not to be fetched ahead of its turn")
     place.to_s3.bytes_per_s = 4_000_000
-    worker = place.start(patience_s=gone_s + 120)
     held = place.to_s3.on("hold_answer", b"GET ", b"/large.jsonl")
+    worker = place.start(patience_s=gone_s + 120)
     assert held.reached.wait(60), worker.log
     servers.s3_server.kill()
     place.to_s3.heal()

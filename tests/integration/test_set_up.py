@@ -65,9 +65,12 @@ def test_the_command_is_there_with_its_words_intact(clone: Path) -> None:
 
 
 def test_a_second_time_does_nothing_and_takes_no_time(clone: Path) -> None:
-    began = time.monotonic()
-    assert _make(clone, "set-up").stdout == ""
-    assert time.monotonic() - began < 1
+    seconds = []
+    for _ in range(3):  # the quickest: other tests run beside this one
+        began = time.monotonic()
+        assert _make(clone, "set-up").stdout == ""
+        seconds.append(time.monotonic() - began)
+    assert min(seconds) < 1
 
 
 def test_changed_sources_are_compiled_and_nothing_is_installed(clone: Path) -> None:

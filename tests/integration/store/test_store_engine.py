@@ -16,7 +16,8 @@ from sentiment_core.store import copy
 from sentiment_core.store.copy import copy_table
 from sentiment_core.store.engine import connect
 
-PIDS = "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+PIDS = """select pid from pg_stat_activity
+    where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()"""
 
 
 def test_a_session_is_the_writer_in_utc(store):
