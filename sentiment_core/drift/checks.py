@@ -14,7 +14,7 @@ from sentiment_core.policy import Drift
 
 SURPRISE, PLAUSIBLE, EVIDENCE, EFFECT = "surprise", "plausible_surprise", "evidence", "effect"
 ESTIMATED_FALL, LABELLED_FALL = "estimated_fall", "labelled_fall"
-GIBBERISH, COPIES = "gibberish", "copies"
+GIBBERISH, COPIES, GARBAGE = "gibberish", "copies", "garbage"
 COLUMN = "column: "
 """Checks of single columns are named so; they show what moved and decide nothing."""
 
@@ -70,7 +70,7 @@ def _of_change(measured: Measurement, limits: Drift) -> list[Check]:
             value=measured.p_plausible,
             limit=limits.warn_p,
             direction="above",
-            sentence="The same without gibberish and copies: what a retrain would learn from.",
+            sentence="The same of the plausible reviews alone, without gibberish and copies: what a retrain would learn from.",
         ),
         Check(
             name=EVIDENCE,
@@ -120,13 +120,20 @@ def _of_rows(measured: Measurement, limits: Drift) -> list[Check]:
         Check(
             name=name,
             value=share,
-            limit=limit,
+            limit=most,
             direction="below",
-            sentence=f"Share of reviews that {what}, beyond the reference's share.",
+            sentence=f"Share of reviews that {what}, beyond the reference's share{and_so}.",
         )
-        for name, share, what in (
-            (GIBBERISH, measured.gibberish_share, "are no language the model's reviews are written in"),
-            (COPIES, measured.copied_share, "are copies of each other"),
+        for name, share, most, what, and_so in (
+            (GIBBERISH, measured.gibberish_share, limit, "are no language the model's reviews are written in", ""),
+            (COPIES, measured.copied_share, limit, "are copies of each other", ""),
+            (
+                GARBAGE,
+                measured.salad_share + measured.copied_share,
+                limits.most_garbage,
+                "are copies, or known words in no order",
+                "; a night with more sets off no retrain",
+            ),
         )
     ]
 

@@ -62,9 +62,9 @@ def _weigh(measured: Measurement, failed: Mapping[str, bool], limits: Drift) -> 
     # Labels are of all reviews, of garbage too, and do not say whether plausible ones are got wrong. Of much garbage some passes
     # for plausible, so that confidence does not either; but what looks like gibberish may be another domain, unless it is a salad.
     has_garbage = failed[named.GIBBERISH] or failed[named.COPIES]
-    is_read = measured.salad_share + measured.copied_share <= limits.most_garbage
     is_harmful = failed.get(named.ESTIMATED_FALL, False) or (is_labelled_worse and not is_deceived and not has_garbage)
-    if is_harmful and is_read and failed[named.EFFECT] and failed[named.SURPRISE] and failed[named.PLAUSIBLE]:
+    is_unusual = failed[named.SURPRISE] and failed[named.PLAUSIBLE]
+    if is_harmful and is_unusual and failed[named.EFFECT] and not failed[named.GARBAGE]:
         missing = _what_is_missing(measured, limits)
         if not missing:
             return "retrain", [*reasons, "The model gets these reviews wrong more often: a retrain is due."]
