@@ -2,7 +2,7 @@
 
 They are told apart row by row, so that a tenth of garbage is not taken for another kind of review: what else is said of
 a night is said of the plausible rows. A text is gibberish when its words are more surprising, for their number, than
-those of real texts of any kind, or are mostly unknown; a copy when several others of some length lie at the same place
+those of real texts of any kind, or are mostly unknown, or none; a copy when several others of some length lie at the same place
 among the topics. A model of few or short texts takes much of another domain for gibberish, too. What is gibberish for
 certain is a salad: known words, surprising, and hardly one of them twice. Pure.
 """
@@ -60,7 +60,8 @@ def _look(reference: Reference, rows: pa.Table, limits: Drift) -> tuple[Bools, B
     if not {"surprise", "strange_share"} <= set(reference.names) or not {"surprise", "strange_share"} <= set(rows.column_names):
         return nothing, nothing, _copies(rows, limits)
     is_surprising = _is_surprising(reference.rows, rows, limits)
-    is_strange = np.asarray(_values(rows, "strange_share") > limits.gibberish_strange_share)
+    # Dots and emoji alone are no words: nothing is surprising about them, and nothing can be learnt from them.
+    is_strange = np.asarray((_values(rows, "strange_share") > limits.gibberish_strange_share) | (_values(rows, "n_words") < 1))
     is_varied = nothing
     if "distinct_share" in reference.names and "distinct_share" in rows.column_names:
         is_varied = _is_varied(reference.rows, rows, limits)

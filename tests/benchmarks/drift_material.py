@@ -154,6 +154,7 @@ def _tampered(films: pa.Table, split: int) -> dict[str, pa.Table]:
         "negated": each(lambda text: " ".join(f"not {word}" if chance.random() < 0.25 else word for word in text.split())),
         "html": each(lambda text: f'<div class="review"><p>{text.replace(". ", ".</p><br /><p>")}</p></div>&nbsp;&amp;&quot;'),
         "mojibake": each(lambda text: _wrongly_decoded(text.replace("'", "\u2019").replace('"', "\u201c"))),
+        "emoji": each(lambda _: "".join(chance.choices("\U0001f600\U0001f621\U0001f44d\u2764 ", k=20)), named=False),
         "letters": each(lambda text: "".join(chance.choices("abcdefghijklmnopqrstuvwxyz     ", k=min(len(text), 800))), named=False),
         "bytes": each(lambda _: "".join(chr(chance.randrange(33, 1_200)) for _ in range(300)), named=False),
         "words": each(lambda text: " ".join(chance.sample(words, min(len(text.split()), 80))), named=False),

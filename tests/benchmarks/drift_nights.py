@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 FIRST = date(2026, 1, 1)
 DOMAINS = ("books", "electronics", "youtube", "flipkart")
-GARBAGE = ("letters", "bytes", "words", "advert", "one text", "praise")
+GARBAGE = ("letters", "emoji", "bytes", "words", "advert", "one text", "praise")
 HARMLESS = ("html", "mojibake")
 FULL, QUICK = {"years": 4, "nights": 365, "trials": 50}, {"years": 1, "nights": 60, "trials": 10}
 """In `make bench`, some minutes, a year of each division; twenty of every kind of night are this module's by itself, and take it the better part of an hour."""

@@ -266,6 +266,15 @@ def test_a_tenth_of_garbage_pages_a_person_and_never_retrains(kind, name):
     assert failed[name]
 
 
+def test_reviews_without_a_word_are_garbage():
+    garbage = draw(200, 15, harm=0.5)
+    for name in ("n_words", "surprise", "strange_share", "distinct_share"):
+        garbage = replaced(garbage, name, np.zeros(200))
+    measured, verdict, failed = judge(pa.concat_tables([draw(1_800, 14), garbage]))
+    assert (verdict.verdict, failed[GIBBERISH]) == ("quarantine", True)
+    assert measured.gibberish_share == pytest.approx(0.1, abs=0.005)
+
+
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.5, 0.9])
 @pytest.mark.parametrize("kind", ["gibberish", "copies"])
 def test_garbage_with_wrong_labels_and_some_that_passes_for_plausible_never_retrains(kind, share):
