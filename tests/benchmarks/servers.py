@@ -148,15 +148,17 @@ def _start(stack: contextlib.ExitStack, servers: Servers, name: str, component: 
 
 
 def _reference(estimator: Any, texts: Any) -> Any:
-    """The lens that a registered model carries for drift checks, and the reference; columns of `schema.REFERENCE`."""
+    """The lens that a registered model carries for drift checks, and the reference."""
     import pyarrow as pa
 
     from sentiment_core import schema
+    from sentiment_core.drift.reference import Reference
     from sentiment_core.model.reference import make_lens
     from sentiment_core.policy import read_policy
     from sentiment_core.text.features import as_texts
 
-    lens = make_lens(as_texts(texts), read_policy(REPOSITORY / "include" / "policy.toml").drift, seed=0)
+    limits = read_policy(REPOSITORY / "include" / "policy.toml").drift
+    lens = make_lens(as_texts(texts), limits, seed=0)
     probabilities, statistics = estimator.examine(texts)
     labels = estimator.classes_[probabilities.argmax(axis=1)]
     columns = {
@@ -169,4 +171,5 @@ def _reference(estimator: Any, texts: Any) -> Any:
         "true_label": labels,
         "product_id": pa.nulls(len(texts), pa.string()),
     }
-    return lens, pa.table({name: columns[name] for name in schema.REFERENCE.names}).cast(schema.REFERENCE)
+    rows = pa.table({name: columns[name] for name in schema.REFERENCE.names}).cast(schema.REFERENCE)
+    return lens, Reference.of(rows, limits)
