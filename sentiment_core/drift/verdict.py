@@ -163,15 +163,15 @@ def _foremost(columns: tuple[ColumnShift, ...]) -> ColumnShift:
 def _percent(share: float) -> str:
     """A share for a person.
 
-    >>> [_percent(share) for share in (0.5, 0.031, 0.0004, 1e-9)]
-    ['50 %', '3.1 %', '0.04 %', 'less than 0.01 %']
+    >>> [_percent(share) for share in (0.997, 0.5, 0.031, 0.0004, 1e-9)]
+    ['100 %', '50 %', '3.1 %', '0.04 %', 'less than 0.01 %']
     """
     if share < _LEAST_SHOWN:
         return f"less than {_LEAST_SHOWN:.2%}".replace("%", " %")
-    return f"{share * 100:.2g} %" if share < 1 else "100 %"
+    return f"{share * 100:.2g} %" if share < _NEARLY_ALL else "100 %"
 
 
-_LEAST_SHOWN = 0.0001
+_LEAST_SHOWN, _NEARLY_ALL = 0.0001, 0.995
 
 
 def _left_out(reason: str) -> dict[str, Any]:
