@@ -70,7 +70,7 @@ def _of_change(measured: Measurement, limits: Drift) -> list[Check]:
             value=measured.p_plausible,
             limit=limits.warn_p,
             direction="above",
-            sentence="The same of the plausible reviews alone, without gibberish and copies: what a retrain would learn from.",
+            sentence="How likely plausible reviews this unusual are if nothing has changed (gibberish and copies left out).",
         ),
         Check(
             name=EVIDENCE,
