@@ -162,11 +162,9 @@ def _judged(reference: Reference, rows: pa.Table, limits: Drift) -> tuple[tuple[
 
 def _measure(asked: Asked) -> dict[str, Any]:
     reference, rows, limits, spread = asked.reference, asked.rows, asked.limits, asked.statistics.spread
-    columns = asked.place(reference.single(asked.names))
-    together = asked.place(reference.joint(asked.names, with_topics=asked.with_topics))
+    columns, together = _places(asked)
     moved = _column_shifts(asked, columns)
-    products = Products.of(asked)
-    by_column, by_all = each_alone(asked, products, columns), all_together(asked, products, together)
+    by_column, by_all = _surprises(asked, columns, together)
     night = either(by_column, by_all)
     mood = _said(reference, limits).mood(rows, spread)
     odd = find_oddities(reference, rows, limits)
@@ -194,14 +192,22 @@ def _measure(asked: Asked) -> dict[str, Any]:
     }
 
 
+def _places(asked: Asked) -> tuple[Place, Place]:
+    """On the axes of the columns, each alone, and of all values together."""
+    reference = asked.reference
+    return asked.place(reference.single(asked.names)), asked.place(reference.joint(asked.names, with_topics=asked.with_topics))
+
+
+def _surprises(asked: Asked, columns: Place, together: Place) -> tuple[Surprise, Surprise]:
+    products = Products.of(asked)
+    return each_alone(asked, products, columns), all_together(asked, products, together)
+
+
 def _surprise_of(asked: Asked, plausible: pa.Table) -> float:
     if len(plausible) < asked.limits.min_reviews:
         return 1.0
     part = Asked.of(asked.reference, asked.night, plausible, asked.names, history=History(nights=asked.past), limits=asked.limits)
-    products = Products.of(part)
-    by_column = each_alone(part, products, part.place(part.reference.single(part.names)))
-    by_all = all_together(part, products, part.place(part.reference.joint(part.names, with_topics=part.with_topics)))
-    return either(by_column, by_all).p_value
+    return either(*_surprises(part, *_places(part))).p_value
 
 
 def _estimate(asked: Asked, plausible: pa.Table, mood: Mood | None) -> Estimate:

@@ -39,7 +39,7 @@ DOMAINS = ("books", "electronics", "youtube", "flipkart")
 GARBAGE = ("letters", "emoji", "bytes", "words", "advert", "one text", "praise")
 HARMLESS = ("html", "mojibake")
 FULL, QUICK = {"years": 4, "nights": 365, "trials": 50}, {"years": 1, "nights": 60, "trials": 10}
-"""In `make bench`, some minutes, a year of each division; twenty of every kind of night are this module's by itself, and take it the better part of an hour."""
+"""In `make bench`, some minutes, a year of each division; by itself this module plays twenty, in the better part of an hour."""
 FULL_ROUNDS = 5
 """Of the other parts, where `make bench` is not a first look."""
 _LABELLED_SHARE = 0.2
